@@ -1,0 +1,72 @@
+"""What can go wrong, on one page.
+
+Every error that Osteon raises on purpose is an `OsteonError`: its message says what was found and what was
+expected, its hint what to do next. Neither ever names a patient. The classes differ by what a caller can do.
+A programming mistake stays a `ValueError` or `TypeError`.
+"""
+
+
+class OsteonError(Exception):
+    """Anything Osteon reports to a person: a message and a hint.
+
+    >>> str(InvalidImage("empty file", hint="send the original export"))
+    'empty file'
+    """
+
+    exit_status = 1
+    http_status = 500
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InvalidImage(OsteonError):
+    """The bytes are no picture that can be decoded: truncated, empty, encrypted, text, or not what they claim."""
+
+    http_status = 422
+
+
+class UnsupportedDicom(InvalidImage):
+    """A DICOM object that is valid but holds no pixels Osteon can show (a report, a video, a rare codec)."""
+
+
+class ImageTooLarge(InvalidImage):
+    """More bytes or pixels than the limits allow; found before the pixels are decoded."""
+
+    http_status = 413
+
+
+class InvalidDataset(OsteonError):
+    """A folder or annotation file that is not laid out as its format says."""
+
+    http_status = 422
+
+
+class ModelMismatch(OsteonError):
+    """A model file without a card, of another task, or damaged."""
+
+    exit_status = 2
+
+
+class AnalysisNotFound(OsteonError):
+    """No analysis has this id (or it was removed)."""
+
+    http_status = 404
+
+
+class TooManyWaiting(OsteonError):
+    """The queue is full; the caller should come back later."""
+
+    http_status = 429
+
+
+class ConfigurationError(OsteonError):
+    """A setting or option with a value that cannot work."""
+
+    exit_status = 2
+
+
+class MissingExtra(ConfigurationError):
+    """A part of Osteon that needs an optional dependency which is not installed."""

@@ -1,0 +1,139 @@
+"""What Osteon found on one radiograph: bone evidence, decision, fractures; and its JSON (interfaces.md)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+SCHEMA_VERSION = 1
+
+Grade = Literal["fracture", "doubt"]
+Decision = Literal["fracture", "doubt", "no_fracture", "not_a_radiograph"]
+BoxXyxy = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class BoneEvidence:
+    """The gate's answer: is there bone, how much of the picture, how sure.
+
+    Attributes:
+        present: area and confidence both reach the gate's operating point.
+        area_fraction: share of the picture's pixels that are bone, 0 to 1.
+        confidence: mean bone probability over the pixels called bone, 0 to 1; 0 where there are none.
+        probability_map: (h, w) float32 bone probability over the picture, on the gate's coarser grid.
+    """
+
+    present: bool
+    area_fraction: float
+    confidence: float
+    probability_map: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The `bone` object of the JSON; numbers rounded to 4 places."""
+        return {
+            "present": self.present,
+            "area_fraction": round(self.area_fraction, 4),
+            "confidence": round(self.confidence, 4),
+        }
+
+
+@dataclass(frozen=True)
+class Fracture:
+    """A box around a suspected fracture, in image pixels.
+
+    `score` is the detector's raw output, `probability` its calibrated meaning; `grade` is the highest operating
+    point that the score reaches, None for a mere candidate below both.
+    """
+
+    box_xyxy_px: BoxXyxy
+    score: float
+    probability: float
+    grade: Grade | None
+
+    def to_json(self) -> dict[str, Any]:
+        """An object of `fractures`; pixels rounded to 1 place, numbers to 4."""
+        return {
+            "box_xyxy_px": [round(v, 1) for v in self.box_xyxy_px],
+            "score": round(self.score, 4),
+            "probability": round(self.probability, 4),
+            "grade": self.grade,
+        }
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """Which model spoke: name, version, and the sha256 of its file."""
+
+    name: str
+    version: str
+    sha256: str
+
+    def to_json(self) -> dict[str, str]:
+        """An object of `models`."""
+        return {"name": self.name, "version": self.version, "sha256": self.sha256}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything Osteon says of one radiograph.
+
+    `fractures` reach the doubt operating point; `candidates` are the boxes below it that the caller asked for
+    with a lower `min_score`. `timing_ms` has `read`, `gate`, `detect` (where it ran) and `total`, in milliseconds.
+    """
+
+    source: str
+    sha256: str
+    height_px: int
+    width_px: int
+    bone: BoneEvidence
+    decision: Decision
+    fractures: tuple[Fracture, ...]
+    gate: ModelRef
+    detector: ModelRef | None
+    timing_ms: Mapping[str, float] = field(compare=False)
+    candidates: tuple[Fracture, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The finding as a JSON object; `candidates` only where there are any."""
+        value: dict[str, Any] = {
+            "source": self.source,
+            "sha256": self.sha256,
+            "height_px": self.height_px,
+            "width_px": self.width_px,
+            "bone": self.bone.to_json(),
+            "decision": self.decision,
+            "fractures": [fracture.to_json() for fracture in self.fractures],
+            "models": {
+                "gate": self.gate.to_json(),
+                "detector": self.detector.to_json() if self.detector else None,
+            },
+            "timing_ms": {name: round(ms, 1) for name, ms in self.timing_ms.items()},
+        }
+        if self.candidates:
+            value["candidates"] = [candidate.to_json() for candidate in self.candidates]
+        return value
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that could not be analysed, and why."""
+
+    source: str
+    type: str
+    message: str
+    hint: str
+
+    def to_json(self) -> dict[str, str]:
+        """An object of `errors`."""
+        return {"source": self.source, "type": self.type, "message": self.message, "hint": self.hint}
+
+
+def document(findings: Sequence[Findings], failures: Sequence[Failure] = ()) -> dict[str, Any]:
+    """The JSON document of `osteon predict`: findings and errors, in the order of the input."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "findings": [finding.to_json() for finding in findings],
+        "errors": [failure.to_json() for failure in failures],
+    }

@@ -1,0 +1,80 @@
+"""Radiograph -> model input, and boxes and masks back. Training and inference share this file."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from osteon.errors import InvalidImage
+from osteon.geometry import Placement
+from osteon.radiograph import Pixels
+
+BLACK_PERCENTILE = 0.5
+WHITE_PERCENTILE = 99.5
+
+
+@dataclass(frozen=True, eq=False)
+class Letterboxed:
+    """A picture in a model's square: (side_px, side_px) float32 in [0, 1] and where the image lies in it."""
+
+    pixels: NDArray[np.float32]
+    placement: Placement
+
+
+def resize(image: Pixels, height_px: int, width_px: int) -> Pixels:
+    """The image at another size: area averaging where it shrinks, bilinear where it grows."""
+    if image.shape == (height_px, width_px):
+        return image
+    shrinks = height_px * width_px < image.shape[0] * image.shape[1]
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width_px, height_px), interpolation=interpolation))
+
+
+def stretch(image: Pixels) -> NDArray[np.float32]:
+    """Grey values spread over [0, 1]: the 0.5th percentile becomes black, the 99.5th white.
+
+    So exposure, bit depth and window matter little to a model. A flat picture becomes black.
+
+    >>> stretch(np.full((4, 4), 7, np.uint8)).max()
+    np.float32(0.0)
+    """
+    low, high = np.percentile(image, (BLACK_PERCENTILE, WHITE_PERCENTILE))
+    if high <= low:
+        return np.zeros(image.shape, np.float32)
+    return np.clip((image.astype(np.float32) - np.float32(low)) / np.float32(high - low), 0, 1)
+
+
+def letterbox(image: Pixels, *, side_px: int) -> Letterboxed:
+    """The image scaled to fit a square of `side_px`, stretched in grey, padded right and below with black.
+
+    Args:
+        image: (height, width) uint8 or uint16, bone bright.
+
+    Returns:
+        The (side_px, side_px) float32 pixels in [0, 1] and the placement which brings boxes back to image pixels.
+
+    Raises:
+        InvalidImage: a side of zero pixels.
+
+    >>> letterbox(np.zeros((100, 50), np.uint8), side_px=64).placement.scale
+    0.64
+    """
+    if min(image.shape) < 1:
+        raise InvalidImage(f"picture of {image.shape} pixels", hint="send a picture with at least one pixel")
+    placement = Placement.fit(image.shape[0], image.shape[1], side_px=side_px)
+    height, width = placement.placed_height_px, placement.placed_width_px
+    square = np.zeros((side_px, side_px), np.float32)
+    square[:height, :width] = stretch(resize(image, height, width))
+    return Letterboxed(square, placement)
+
+
+def unletterbox(square: NDArray[np.float32], placement: Placement) -> NDArray[np.float32]:
+    """The part of a model's (side, side) output map that lies over the image, on the output's own grid.
+
+    The output may be coarser than the input square; the placement is scaled to it.
+    """
+    ratio = square.shape[0] / placement.side_px
+    height = max(1, round(placement.placed_height_px * ratio))
+    width = max(1, round(placement.placed_width_px * ratio))
+    return square[:height, :width]
