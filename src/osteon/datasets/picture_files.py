@@ -1,0 +1,58 @@
+"""Picture files on disk: which there are, where a named one lies, how large one is as a person sees it."""
+
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
+_ORIENTATION_TAG = 274
+_TURNED_BY_A_QUARTER = frozenset({5, 6, 7, 8})
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    """All picture files in `folder` and the folders below it, hidden ones left out, in the order of their paths."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in found if path.is_file() and not _is_hidden(path, folder))
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+class PictureIndex:
+    """Finds pictures below a folder by the relative path or, failing that, by the bare name that a source gives."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._by_name: dict[str, Path] | None = None
+
+    def find(self, name: str) -> Path | None:
+        """Where the picture called `name` lies, or None; the folders are searched through at the first need."""
+        direct = self._folder / name
+        if direct.is_file():
+            return direct
+        if self._by_name is None:
+            self._by_name = {}
+            for path in pictures_below(self._folder):
+                self._by_name.setdefault(path.name, path)
+        return self._by_name.get(Path(name.replace("\\", "/")).name)
+
+
+def orientation(path: Path) -> int:
+    """The EXIF orientation, 1 to 8; 1 where the file has none or cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            return int(picture.getexif().get(_ORIENTATION_TAG, 1))
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError):
+        return 1
+
+
+def size_px(path: Path) -> tuple[int, int] | None:
+    """(height, width) with the EXIF orientation applied, from the header alone; None where it cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            turned = int(picture.getexif().get(_ORIENTATION_TAG, 1)) in _TURNED_BY_A_QUARTER
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError):
+        return None
+    return (width, height) if turned else (height, width)
