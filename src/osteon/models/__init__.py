@@ -1,0 +1,1 @@
+"""Architectures, one a file, and their criteria. Only this package and `osteon.training` import torch."""

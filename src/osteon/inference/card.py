@@ -1,0 +1,117 @@
+"""The card of a model: what it is, what it needs, how far it can be trusted. It rides inside the ONNX file.
+
+No card, no load. The card is JSON under the metadata key `osteon.card`.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from osteon.errors import ModelMismatch
+
+METADATA_KEY = "osteon.card"
+
+Task = Literal["gate", "detector"]
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A cut chosen on validation, and what it gave there.
+
+    Attributes:
+        threshold: least raw score (for the gate's `area_fraction` and `confidence`: least value).
+        measured: figures on the validation part at this cut, e.g. sensitivity and specificity by image.
+    """
+
+    threshold: float
+    measured: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Raw score -> probability: a logistic curve over the score's logit (Platt 1999), fitted on validation."""
+
+    slope: float
+    intercept: float
+
+    def probability(self, score: float) -> float:
+        """The probability that a box of this score is a fracture.
+
+        >>> Calibration(slope=1.0, intercept=0.0).probability(0.25)
+        0.25
+        """
+        inside = min(max(score, 1e-6), 1 - 1e-6)
+        return round(1 / (1 + math.exp(-(self.slope * math.log(inside / (1 - inside)) + self.intercept))), 6)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a reader and the pipeline must know of a model.
+
+    Attributes:
+        name: e.g. "osteon-gate".
+        task: gate or detector.
+        version: of the release.
+        arch: architecture and starting weights, in words.
+        side_px: side of the square input, (1, 1, side_px, side_px) float32 in [0, 1] from `preprocess.letterbox`.
+        labels: what the outputs stand for.
+        operating_points: gate: `area_fraction` and `confidence`; detector: `fracture` and `doubt`.
+        licence: SPDX name of the weights' licence.
+        training_data: what it was trained on, and where that comes from.
+        split_hash: of the split that it was trained and validated on.
+        metrics: figures on the validation part.
+        iou_threshold: of non-maximum suppression (detectors).
+        calibration: score -> probability (detectors).
+        settings: every training setting in force.
+        limits: what it is not for.
+    """
+
+    name: str
+    task: Task
+    version: str
+    arch: str
+    side_px: int
+    labels: tuple[str, ...]
+    operating_points: Mapping[str, OperatingPoint]
+    licence: str
+    training_data: str
+    split_hash: str
+    metrics: Mapping[str, float]
+    iou_threshold: float = 0.5
+    calibration: Calibration | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    limits: str = "Decision support for research. Not a medical device; not for diagnosis."
+
+    def to_json(self) -> str:
+        """The card as it stands in the file."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Card":
+        """A card from the file; raises ModelMismatch where something is missing or of a wrong kind."""
+        try:
+            value = json.loads(text)
+            points = {name: OperatingPoint(**point) for name, point in value.pop("operating_points").items()}
+            calibration = value.pop("calibration")
+            return cls(
+                **value | {"labels": tuple(value["labels"])},
+                operating_points=points,
+                calibration=Calibration(**calibration) if calibration else None,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelMismatch(
+                f"the model's card cannot be read ({type(error).__name__})",
+                hint="export the checkpoint again with `osteon export`",
+            ) from error
+
+    def cut(self, name: str) -> float:
+        """The threshold of an operating point; raises ModelMismatch where the card has none of this name."""
+        if name not in self.operating_points:
+            known = ", ".join(self.operating_points) or "none"
+            raise ModelMismatch(
+                f"{self.name} has no operating point '{name}' (it has: {known})",
+                hint="choose operating points with `osteon evaluate` and export again",
+            )
+        return self.operating_points[name].threshold

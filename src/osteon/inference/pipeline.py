@@ -1,0 +1,156 @@
+"""Both stages on one radiograph: the gate always, the detector only where there is bone, loaded once when needed."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from osteon.findings import BoneEvidence, Decision, Findings, Fracture, Grade
+from osteon.inference.card import Card
+from osteon.inference.postprocess import Detections, bone_measures, detections
+from osteon.inference.session import Session
+from osteon.preprocess import letterbox
+from osteon.radiograph import Radiograph
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+GATE_FILE = WEIGHTS / "gate.onnx"
+DETECTOR_FILE = WEIGHTS / "detector.onnx"
+
+
+class Lazy:
+    """A session that is loaded at most once, on first use, however many threads ask at once."""
+
+    def __init__(self, load: Callable[[], Session]) -> None:
+        self._load = load
+        self._lock = threading.Lock()
+        self._session: Session | None = None
+
+    @property
+    def loaded(self) -> bool:
+        """Whether anybody has asked for it yet."""
+        return self._session is not None
+
+    def __call__(self) -> Session:
+        """The session."""
+        if self._session is None:
+            with self._lock:
+                if self._session is None:
+                    self._session = self._load()
+        return self._session
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Gate, then detector. Made once for a process (`Pipeline.bundled()`), used from any number of threads."""
+
+    gate: Session
+    detector: Lazy
+
+    @classmethod
+    def bundled(
+        cls, *, gate: Path = GATE_FILE, detector: Path = DETECTOR_FILE, threads: int = 2
+    ) -> "Pipeline":
+        """The pipeline with the released models, or others of yours.
+
+        Args:
+            threads: processor threads for one model run; 1 where several radiographs are analysed side by side.
+
+        Raises:
+            ModelMismatch: a file is no model of its task. The detector's is raised when it is first needed.
+        """
+        return cls(
+            Session(gate, task="gate", threads=threads),
+            Lazy(lambda: Session(detector, task="detector", threads=threads)),
+        )
+
+    def bone(self, radiograph: Radiograph) -> BoneEvidence:
+        """The gate alone: whether, where and how surely the picture shows bone."""
+        card = self.gate.card
+        letterboxed = letterbox(radiograph.pixels, side_px=card.side_px)
+        probabilities = self.gate.run(letterboxed.pixels)[0][0]
+        over_picture, area_fraction, confidence = bone_measures(probabilities, letterboxed.placement)
+        present = area_fraction >= card.cut("area_fraction") and confidence >= card.cut("confidence")
+        return BoneEvidence(present, area_fraction, confidence, over_picture)
+
+    def detections(self, radiograph: Radiograph, *, min_score: float) -> Detections:
+        """The detector alone: scored boxes in image pixels, best first."""
+        session = self.detector()
+        letterboxed = letterbox(radiograph.pixels, side_px=session.card.side_px)
+        boxes, scores = session.run(letterboxed.pixels)
+        return detections(
+            boxes, scores, letterboxed.placement, min_score=min_score, iou_threshold=session.card.iou_threshold
+        )
+
+    def analyse(self, radiograph: Radiograph, *, min_score: float | None = None, read_ms: float = 0.0) -> Findings:
+        """Both stages.
+
+        Args:
+            min_score: least raw score of a box that is reported; None: the doubt operating point. The decision
+                does not depend on it.
+            read_ms: time that reading took, to be told in `timing_ms`.
+        """
+        started = time.perf_counter()
+        bone = self.bone(radiograph)
+        timing = {"read": read_ms, "gate": _ms_since(started)}
+        fractures: tuple[Fracture, ...] = ()
+        candidates: tuple[Fracture, ...] = ()
+        decision: Decision = "not_a_radiograph"
+        detector = None
+        if bone.present:
+            before = time.perf_counter()
+            session = self.detector()
+            doubt = session.card.cut("doubt")
+            least = doubt if min_score is None else min_score
+            found = graded(self.detections(radiograph, min_score=min(least, doubt)), session.card)
+            decision = decide(found)
+            shown = [fracture for fracture in found if fracture.score >= least]
+            fractures = tuple(fracture for fracture in shown if fracture.grade)
+            candidates = tuple(fracture for fracture in shown if not fracture.grade)
+            detector = session.ref
+            timing["detect"] = _ms_since(before)
+        timing["total"] = read_ms + _ms_since(started)
+        return Findings(
+            source=radiograph.source,
+            sha256=radiograph.sha256,
+            height_px=radiograph.height_px,
+            width_px=radiograph.width_px,
+            bone=bone,
+            decision=decision,
+            fractures=fractures,
+            gate=self.gate.ref,
+            detector=detector,
+            timing_ms=timing,
+            candidates=candidates,
+        )
+
+
+def graded(found: Detections, card: Card) -> tuple[Fracture, ...]:
+    """The boxes with probability and grade, as the detector's card has them."""
+    return tuple(
+        Fracture(
+            box_xyxy_px=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
+            score=float(score),
+            probability=card.calibration.probability(float(score)) if card.calibration else float(score),
+            grade=_grade(float(score), card),
+        )
+        for box, score in zip(found.boxes_xyxy_px, found.scores, strict=True)
+    )
+
+
+def _grade(score: float, card: Card) -> Grade | None:
+    if score >= card.cut("fracture"):
+        return "fracture"
+    return "doubt" if score >= card.cut("doubt") else None
+
+
+def decide(fractures: tuple[Fracture, ...]) -> Decision:
+    """The radiograph's decision: its gravest grade."""
+    grades = {fracture.grade for fracture in fractures}
+    if "fracture" in grades:
+        return "fracture"
+    return "doubt" if "doubt" in grades else "no_fracture"
+
+
+def _ms_since(started: float) -> float:
+    return (time.perf_counter() - started) * 1000

@@ -1,0 +1,57 @@
+"""Settings of the trainings: one frozen dataclass each, every default written here and nowhere else."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How a model is optimised, whatever it learns.
+
+    `learning_rate` is the peak for new layers, `pretrained_rate` for those that start from other weights. `ema` is
+    the decay of the averaged weights by step; the average is what is evaluated, saved as best, and exported.
+    """
+
+    epochs: int = 40
+    batch: int = 8
+    learning_rate: float = 1.5e-3
+    pretrained_rate: float = 5e-4
+    weight_decay: float = 0.02
+    warmup_steps: int = 300
+    final_rate: float = 0.02
+    clip_norm: float = 10.0
+    ema: float = 0.998
+    seed: int = 0
+    evaluate_every: int = 2
+
+
+@dataclass(frozen=True)
+class DetectorSettings:
+    """The fracture detector's data and augmentation.
+
+    Pictures are letterboxed to `side_px` and then turned, scaled and shifted into a canvas of `canvas_px`, which
+    shows a fracture with probability `centred`; the last `settle_epochs` use the whole square and gentle changes.
+    `normals` are drawn anew each epoch, as a multiple of the fractured pictures.
+    """
+
+    arch: str = "nanocsp"
+    side_px: int = 640
+    canvas_px: int = 512
+    normals: float = 0.8
+    settle_epochs: int = 4
+    centred: float = 0.75
+    rotation_degrees: float = 25.0
+    scale_low: float = 0.7
+    scale_high: float = 1.45
+    quarter_turn: float = 0.25
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """The gate's data and augmentation: pictures letterboxed to `side_px`, masks of bone, strongly changed."""
+
+    arch: str = "unet-mobilenetv2"
+    side_px: int = 224
+    rotation_degrees: float = 40.0
+    scale_low: float = 0.6
+    scale_high: float = 1.5
+    negatives: float = 0.5

@@ -1,0 +1,181 @@
+"""Training of fracture detectors: pictures and boxes in, `Predictions` out, figures of the validation part."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from osteon.evaluation.detection import Judged, summary
+from osteon.inference.postprocess import Detections, detections
+from osteon.models.criteria import DetectionTargets, detection_loss
+from osteon.models.nanocsp import decode
+from osteon.training.augment import Motion, erase, move, random_affine, shade, visible_box, warp
+from osteon.training.config import DetectorSettings, LoopSettings
+from osteon.training.loop import device
+from osteon.training.pictures import Picture, truth_boxes
+
+MIN_SCORE = 0.005
+IOU_THRESHOLD = 0.5
+MASK_STRIDE = 8
+Batch = tuple[Tensor, DetectionTargets]
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A changed picture: (canvas, canvas) float32, (k, 4) boxes, (canvas / 8, canvas / 8) share of fracture."""
+
+    pixels: NDArray[np.float32]
+    boxes_xyxy: NDArray[np.float32]
+    mask: NDArray[np.float32]
+
+
+def example(picture: Picture, rng: np.random.Generator, settings: DetectorSettings, *, gentle: bool) -> Example:
+    """A random view of a picture; `gentle` shows the whole square, little changed."""
+    height, width = picture.pixels.shape
+    outlines = picture.outlines()
+    middle = (width / 2, height / 2)
+    if gentle:
+        canvas = settings.side_px
+        motion = Motion(8.0, 0.9, 1.1)
+    else:
+        canvas = settings.canvas_px
+        motion = Motion(settings.rotation_degrees, settings.scale_low, settings.scale_high, settings.quarter_turn)
+        middle = _centre(outlines, rng, settings, height, width)
+    affine = random_affine(rng, motion, centre_xy=middle, canvas_px=canvas)
+    grey = shade(rng, warp(picture.pixels, affine, canvas), strength=0.4 if gentle else 1.0)
+    moved = [move(points, affine) for points in outlines]
+    boxes = [box for box in (visible_box(points, canvas) for points in moved) if box]
+    if not gentle and rng.random() < 0.3:
+        erase(rng, grey)
+    return Example(grey, np.array(boxes, np.float32).reshape(-1, 4), _mask(moved, canvas))
+
+
+def _centre(
+    outlines: list[NDArray[np.float64]], rng: np.random.Generator, settings: DetectorSettings, height: int, width: int
+) -> tuple[float, float]:
+    """The point that comes to the canvas's middle: near a fracture, or anywhere that keeps the canvas filled."""
+    reach = settings.canvas_px / 2
+    if outlines and rng.random() < settings.centred:
+        x, y = outlines[int(rng.integers(len(outlines)))].mean(axis=0)
+        x, y = x + rng.uniform(-0.75, 0.75) * reach, y + rng.uniform(-0.75, 0.75) * reach
+    else:
+        x, y = rng.uniform(0, width), rng.uniform(0, height)
+    low_x, low_y = min(reach * 0.8, width / 2), min(reach * 0.8, height / 2)
+    return float(np.clip(x, low_x, width - low_x)), float(np.clip(y, low_y, height - low_y))
+
+
+def _mask(outlines: list[NDArray[np.float64]], canvas_px: int) -> NDArray[np.float32]:
+    mask = np.zeros((canvas_px // 2, canvas_px // 2), np.uint8)
+    for points in outlines:
+        cv2.fillPoly(mask, [np.rint(points / 2).astype(np.int32)], 255)
+    side = canvas_px // MASK_STRIDE
+    return np.asarray(cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA), np.float32) / np.float32(255)
+
+
+class DetectorTask:
+    """Trains on fractured pictures and a fresh draw of normals each epoch; validates on whole pictures."""
+
+    name = "detector"
+    figure = "selection"
+
+    def __init__(
+        self,
+        train: Sequence[Picture],
+        valid: Sequence[Picture],
+        *,
+        settings: DetectorSettings,
+        loop: LoopSettings,
+        split_hash: str,
+        pretrained: bool,
+    ) -> None:
+        self.arch, self.split_hash = settings.arch, split_hash
+        self.detector, self.loop, self.valid, self.pretrained = settings, loop, valid, pretrained
+        self.fractured = [p for p in train if p.case.fractured and p.case.instances]
+        self.normal = [p for p in train if p.case.fractured is False]
+        self._orders: dict[int, list[Picture]] = {}
+
+    def settings(self) -> dict[str, Any]:
+        """The detector's settings and how many pictures of each kind it saw."""
+        counts = {"fractured": len(self.fractured), "normal": len(self.normal), "valid": len(self.valid)}
+        return {"detector": asdict(self.detector), "pictures": counts}
+
+    def steps(self) -> int:
+        """Batches in an epoch, the last incomplete one left out."""
+        normals = min(len(self.normal), round(len(self.fractured) * self.detector.normals))
+        return max(1, (len(self.fractured) + normals) // self.loop.batch)
+
+    def _order(self, epoch: int) -> list[Picture]:
+        if epoch not in self._orders:
+            rng = np.random.default_rng((self.loop.seed, epoch))
+            normals = min(len(self.normal), round(len(self.fractured) * self.detector.normals))
+            drawn = [self.normal[i] for i in rng.choice(len(self.normal), normals, replace=False)] if normals else []
+            mixed = [*self.fractured, *drawn]
+            self._orders = {epoch: [mixed[i] for i in rng.permutation(len(mixed))]}
+        return self._orders[epoch]
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """(b, 1, canvas, canvas) pictures and their truth."""
+        size = self.loop.batch
+        gentle = epoch >= self.loop.epochs - self.detector.settle_epochs
+        chosen = self._order(epoch)[step * size : (step + 1) * size]
+        views = [
+            example(p, np.random.default_rng((self.loop.seed, epoch, step, i)), self.detector, gentle=gentle)
+            for i, p in enumerate(chosen)
+        ]
+        pixels = torch.from_numpy(np.stack([v.pixels for v in views]))[:, None]
+        masks = torch.from_numpy(np.stack([v.mask for v in views]))[:, None]
+        return pixels, DetectionTargets([torch.from_numpy(v.boxes_xyxy) for v in views], masks)
+
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Named parts of the criterion."""
+        where = next(model.parameters()).device
+        pixels = batch[0].to(where, memory_format=torch.channels_last)
+        targets = DetectionTargets([boxes.to(where) for boxes in batch[1].boxes_xyxy], batch[1].masks.to(where))
+        return detection_loss(model(pixels), targets)
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Figures of the validation pictures, and `selection`: the mean of mAP50, mAP30 and AUROC."""
+        judged = [
+            Judged(p.case.name, found, truth_boxes(p.case))
+            for p, found in zip(self.valid, detect(model, self.valid), strict=True)
+        ]
+        figures = summary(judged)
+        figures["selection"] = round((figures["map50"] + figures["map30"] + figures["auroc"]) / 3, 4)
+        return figures
+
+    def groups(self, model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Pre-trained: all but the class and mask outputs, where the model starts from other weights."""
+        if not self.pretrained:
+            return [], list(model.parameters())
+        fresh = {id(p) for name, p in model.named_parameters() if name.startswith(("class_heads", "mask_head"))}
+        return (
+            [p for p in model.parameters() if id(p) not in fresh],
+            [p for p in model.parameters() if id(p) in fresh],
+        )
+
+
+@torch.inference_mode()
+def detect(model: nn.Module, pictures: Sequence[Picture], *, batch: int = 4) -> list[Detections]:
+    """The model's boxes on whole pictures, in image pixels."""
+    model.eval()
+    found = []
+    where = device()
+    for start in range(0, len(pictures), batch):
+        chosen = pictures[start : start + batch]
+        pixels = torch.from_numpy(np.stack([p.square() for p in chosen]))[:, None].to(where)
+        with torch.autocast(where.type, dtype=torch.bfloat16):
+            predictions = model(pixels.contiguous(memory_format=torch.channels_last))
+        boxes = decode(predictions.bins.float(), predictions.points_xy, predictions.strides_px).cpu().numpy()
+        scores = predictions.logits.float().sigmoid().cpu().numpy()
+        for picture, its_boxes, its_scores in zip(chosen, boxes, scores, strict=True):
+            found.append(
+                detections(
+                    its_boxes, its_scores, picture.placement, min_score=MIN_SCORE, iou_threshold=IOU_THRESHOLD
+                )
+            )
+    return found

@@ -1,0 +1,191 @@
+"""The training loop: one for every model. Averaged weights, bfloat16, cosine rate, resume."""
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from osteon.training.checkpoint import Checkpoint
+from osteon.training.config import LoopSettings
+
+Batch = TypeVar("Batch")
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how many are done, and how many there are."""
+
+
+class Task(Protocol[Batch]):
+    """What the loop needs to know of a model's work: batches, loss, figures."""
+
+    name: str
+    arch: str
+    split_hash: str
+    figure: str
+    """The metric by which the best epoch is kept."""
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides the outcome, as JSON."""
+
+    def steps(self) -> int:
+        """Batches in an epoch."""
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """The batch of a step, the same for the same seed; called from another thread."""
+
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Named parts; their sum is minimised. Runs under autocast."""
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Figures of the validation part."""
+
+    def groups(self, model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """(pre-trained, new) parameters, which learn at different rates."""
+
+
+def device() -> torch.device:
+    """CUDA where there is one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@dataclass
+class Average:
+    """Exponential moving average of a model's weights; the decay grows from 0 so that the start is forgotten."""
+
+    model: nn.Module
+    decay: float
+    steps: int = 0
+
+    @torch.no_grad()
+    def update(self, source: nn.Module) -> None:
+        """Take a step towards the source's weights."""
+        self.steps += 1
+        decay = self.decay * (1 - math.exp(-self.steps / 300))
+        for mine, new in zip(self.model.state_dict().values(), source.state_dict().values(), strict=True):
+            if mine.dtype.is_floating_point:
+                mine.lerp_(new, 1 - decay)
+            else:
+                mine.copy_(new)
+
+
+def rate_at(step: int, total: int, settings: LoopSettings) -> float:
+    """Share of the peak learning rate: a linear warm-up, then half a cosine down to `final_rate`."""
+    warmup = min(settings.warmup_steps, total // 10 + 1)
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, total - warmup)
+    return settings.final_rate + (1 - settings.final_rate) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+class Training(Generic[Batch]):
+    """A training in a folder: `last.pt` to go on from, `best.pt` to use, `history.jsonl` to read."""
+
+    def __init__(self, model: nn.Module, task: Task[Batch], settings: LoopSettings, folder: Path) -> None:
+        self.device = device()
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.task, self.settings, self.folder = task, settings, folder
+        self.average = Average(copy.deepcopy(self.model).eval(), settings.ema)
+        self.optimiser = self._optimiser()
+        self.epoch, self.best = 0, -math.inf
+        self.total_steps = settings.epochs * task.steps()
+
+    def _optimiser(self) -> torch.optim.AdamW:
+        groups = []
+        rates = (self.settings.pretrained_rate, self.settings.learning_rate)
+        for parameters, rate in zip(self.task.groups(self.model), rates, strict=True):
+            for decays in (True, False):
+                chosen = [p for p in parameters if (p.ndim > 1) == decays]
+                decay = self.settings.weight_decay if decays else 0.0
+                groups.append({"params": chosen, "lr": rate, "peak": rate, "weight_decay": decay})
+        return torch.optim.AdamW(groups)
+
+    def resume(self) -> bool:
+        """Go on from `last.pt` where there is one; True if so."""
+        path = self.folder / "last.pt"
+        if not path.is_file():
+            return False
+        saved = Checkpoint.read(path)
+        self.model.load_state_dict(saved.resume["model"])
+        self.average.model.load_state_dict(saved.weights)
+        self.average.steps = saved.resume["average_steps"]
+        self.optimiser.load_state_dict(saved.resume["optimiser"])
+        self.epoch, self.best = saved.epoch, saved.resume["best"]
+        return True
+
+    def run(self, progress: Progress | None = None) -> Checkpoint:
+        """Train to the last epoch, saving after each; the best checkpoint."""
+        while self.epoch < self.settings.epochs:
+            started = time.monotonic()
+            losses = self._train_epoch(progress)
+            self.epoch += 1
+            due = self.epoch % self.settings.evaluate_every == 0 or self.epoch == self.settings.epochs
+            metrics = self.task.evaluate(self.average.model) if due else {}
+            self._record({"epoch": self.epoch, "seconds": round(time.monotonic() - started, 1), **losses, **metrics})
+            self._save(metrics)
+        return Checkpoint.read(self.folder / "best.pt")
+
+    def _train_epoch(self, progress: Progress | None) -> dict[str, float]:
+        self.model.train()
+        sums: dict[str, float] = {}
+        steps = self.task.steps()
+        for step, batch in enumerate(self._batches(steps)):
+            parts = self._step(batch, self.epoch * steps + step)
+            for name, value in parts.items():
+                sums[name] = sums.get(name, 0.0) + value / steps
+            if progress:
+                progress(f"epoch {self.epoch + 1}/{self.settings.epochs}", step + 1, steps)
+        return {f"loss_{name}": round(value, 4) for name, value in sums.items()}
+
+    def _batches(self, steps: int) -> Iterator[Batch]:
+        with ThreadPoolExecutor(2) as pool:
+            waiting = [pool.submit(self.task.batch, self.epoch, step) for step in range(min(4, steps))]
+            for step in range(steps):
+                if step + 4 < steps:
+                    waiting.append(pool.submit(self.task.batch, self.epoch, step + 4))
+                yield waiting.pop(0).result()
+
+    def _step(self, batch: Batch, step: int) -> dict[str, float]:
+        share = rate_at(step, self.total_steps, self.settings)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak"] * share
+        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+            parts = self.task.loss(self.model, batch)
+        loss = torch.stack(list(parts.values())).sum()
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"loss is {float(loss)} at step {step}")
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        self.optimiser.step()
+        self.average.update(self.model)
+        return {name: float(value.detach()) for name, value in parts.items()}
+
+    def _record(self, row: dict[str, float]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "history.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def _save(self, metrics: dict[str, float]) -> None:
+        better = bool(metrics) and metrics[self.task.figure] > self.best
+        if better:
+            self.best = metrics[self.task.figure]
+            self._checkpoint(metrics, {}).write(self.folder / "best.pt")
+        resume = {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "average_steps": self.average.steps,
+            "best": self.best,
+        }
+        self._checkpoint(metrics, resume).write(self.folder / "last.pt")
+
+    def _checkpoint(self, metrics: dict[str, float], resume: dict[str, Any]) -> Checkpoint:
+        settings = {"loop": asdict(self.settings), **self.task.settings()}
+        weights = {name: value.detach().cpu().clone() for name, value in self.average.model.state_dict().items()}
+        task = self.task
+        return Checkpoint(task.name, task.arch, weights, settings, task.split_hash, self.epoch, metrics, resume)

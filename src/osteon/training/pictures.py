@@ -1,0 +1,80 @@
+"""Training pictures in memory: read once, letterboxed once, kept as bytes."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osteon.datasets.case import Case
+from osteon.errors import InvalidImage
+from osteon.files import read
+from osteon.geometry import Boxes, Placement
+from osteon.preprocess import letterbox
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A case in a model's square, without the padding: (placed height, placed width) uint8, stretched in grey."""
+
+    case: Case
+    pixels: NDArray[np.uint8]
+    placement: Placement
+
+    def square(self) -> NDArray[np.float32]:
+        """(side_px, side_px) float32 in [0, 1], as `preprocess.letterbox` gives it, to 8 bits."""
+        square = np.zeros((self.placement.side_px, self.placement.side_px), np.float32)
+        square[: self.pixels.shape[0], : self.pixels.shape[1]] = self.pixels / np.float32(255)
+        return square
+
+    def outlines(self, label: str = "") -> list[NDArray[np.float64]]:
+        """Points of each object (all with the label, or every one), in model pixels: its outline, or its box."""
+        scale = np.array(
+            [
+                self.placement.placed_width_px / self.placement.width_px,
+                self.placement.placed_height_px / self.placement.height_px,
+            ]
+        )
+        chosen = [i for i in self.case.instances or () if not i.ignore and label in ("", i.label)]
+        outlines = []
+        for instance in chosen:
+            x0, y0, x1, y1 = instance.box_xyxy_px
+            corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float64)
+            points = np.concatenate(instance.polygons) if instance.polygons else corners
+            outlines.append(points * scale)
+        return outlines
+
+
+def truth_boxes(case: Case) -> Boxes:
+    """(k, 4) boxes of the case's objects in image pixels."""
+    boxes = [instance.box_xyxy_px for instance in case.instances or () if not instance.ignore]
+    return np.array(boxes, np.float32).reshape(-1, 4)
+
+
+def load(
+    cases: Sequence[Case], *, side_px: int, progress: Callable[[str, int, int], None] | None = None
+) -> tuple[list[Picture], list[str]]:
+    """The pictures that can be read, in order, and the names of those that cannot."""
+    pictures: list[Picture] = []
+    broken: list[str] = []
+    with ThreadPoolExecutor(2) as pool:
+        for done, picture in enumerate(pool.map(lambda case: _picture(case, side_px), cases), start=1):
+            if isinstance(picture, Picture):
+                pictures.append(picture)
+            else:
+                broken.append(picture)
+            if progress:
+                progress("reading pictures", done, len(cases))
+    return pictures, broken
+
+
+def _picture(case: Case, side_px: int) -> Picture | str:
+    try:
+        radiograph = read(case.path)[0]
+    except InvalidImage:
+        return case.name
+    letterboxed = letterbox(radiograph.pixels, side_px=side_px)
+    placement = letterboxed.placement
+    placed = letterboxed.pixels[: placement.placed_height_px, : placement.placed_width_px]
+    return Picture(case, np.asarray(np.rint(placed * 255), np.uint8), placement)
