@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
@@ -187,8 +188,7 @@ def _display_table(codes: Samples, found: Layout, seen_as: Look) -> Pixels:
         return np.asarray(np.rint((1 - shares if seen_as.inverted else shares) * 255), np.uint8)
     if found.signed:
         stored[size // 2 :] -= size
-    seen = np.zeros(size, np.bool_)
-    seen[codes] = True
+    seen = cv2.calcHist([np.ascontiguousarray(codes)], [0], None, [size], [0, size]).ravel() > 0
     return _sixteen(seen_as.grey(stored, seen))
 
 
