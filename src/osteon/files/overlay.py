@@ -1,0 +1,162 @@
+"""Findings drawn over their radiograph, for people: bone outlined, fractures boxed, the decision written below."""
+
+from functools import lru_cache
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from osteon.errors import ConfigurationError
+from osteon.findings import Findings, Fracture
+from osteon.radiograph import Radiograph
+
+Language = Literal["en", "ru"]
+Colour = tuple[int, int, int]
+
+BONE_THRESHOLD = 0.5
+BONE: Colour = (0, 190, 200)
+GRADES: dict[str, Colour] = {"fracture": (235, 52, 52), "doubt": (250, 176, 5)}
+_DECISIONS: dict[str, Colour] = {**GRADES, "no_fracture": (90, 200, 120), "not_a_radiograph": (170, 170, 170)}
+_TINT = 0.12
+_FONT_PX = (9, 72)
+
+WORDS: dict[Language, dict[str, str]] = {
+    "en": {
+        "fracture": "fracture",
+        "doubt": "doubt",
+        "decision.fracture": "Fracture suspected",
+        "decision.doubt": "In doubt: look again",
+        "decision.no_fracture": "No fracture found",
+        "decision.not_a_radiograph": "Not a radiograph",
+        "notice": "Research decision support, not a medical device",
+    },
+    "ru": {
+        "fracture": "перелом",
+        "doubt": "сомнение",
+        "decision.fracture": "Подозрение на перелом",
+        "decision.doubt": "Сомнительно: проверьте",
+        "decision.no_fracture": "Перелом не найден",
+        "decision.not_a_radiograph": "Не рентгенограмма",
+        "notice": "Для исследований, не медицинское изделие",
+    },
+}
+
+
+def draw(radiograph: Radiograph, findings: Findings, *, language: Language = "en") -> NDArray[np.uint8]:
+    """The radiograph with what was found on it.
+
+    Returns:
+        (height, width, 3) uint8 RGB, the size of the radiograph: bone tinted and outlined, boxes red and solid for a
+        fracture, amber and dashed for a doubt, each with its score, and a strip with the decision along the lower edge.
+    """
+    words = WORDS[language]
+    pixels: NDArray[np.uint8] = np.asarray(cv2.cvtColor(radiograph.as_uint8(), cv2.COLOR_GRAY2RGB), np.uint8)
+    if findings.bone.probability_map is not None and findings.decision != "not_a_radiograph":
+        _draw_bone(pixels, findings.bone.probability_map)
+    image = Image.fromarray(pixels)
+    _draw_caption(image, findings, words)
+    for fracture in reversed(findings.fractures):  # the surest comes last, on top
+        _draw_fracture(image, fracture, words)
+    return np.array(image)
+
+
+def encode(pixels: NDArray[np.uint8]) -> bytes:
+    """The picture as PNG."""
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()
+
+
+def write(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """The picture as a PNG file; its folder is made.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(pixels))
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot write {path}: {error.strerror}", hint="choose a folder that you may write to"
+        ) from error
+
+
+def _draw_bone(pixels: NDArray[np.uint8], probability_map: NDArray[np.float32]) -> None:
+    height, width = pixels.shape[:2]
+    bone = (cv2.resize(probability_map, (width, height), interpolation=cv2.INTER_LINEAR) > BONE_THRESHOLD).astype(
+        np.uint8
+    )
+    tint = np.arange(256)[:, None, None] * (1 - _TINT) + np.array(BONE) * _TINT
+    cv2.copyTo(cv2.LUT(pixels, tint.astype(np.uint8)), bone, pixels)
+    outlines, _ = cv2.findContours(bone, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(pixels, outlines, -1, BONE, thickness=max(1, min(height, width) // 600), lineType=cv2.LINE_AA)
+
+
+def _draw_fracture(image: Image.Image, fracture: Fracture, words: dict[str, str]) -> None:
+    grade = fracture.grade or "doubt"
+    colour, line = GRADES[grade], max(2, round(min(image.size) / 250))
+    x0, y0, x1, y1 = (round(value) for value in fracture.box_xyxy_px)
+    x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
+    pen = ImageDraw.Draw(image)
+    if grade == "fracture":
+        pen.rectangle((x0, y0, x1, y1), outline=colour, width=line)
+    else:
+        _dashed(pen, (x0, y0, x1, y1), colour, line)
+    text = f"{words[grade]} {fracture.score:.2f}"
+    font = _fitting(text, image.width, wanted_px=min(image.size) / 40)
+    left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
+    pad = line
+    width, height = right - left + 2 * pad, bottom - top + 2 * pad
+    x = min(max(x0, 0), max(image.width - width, 0))
+    y = y0 - height if y0 >= height else min(y1, image.height - height)
+    pen.rectangle((x, y, x + width, y + height), fill=colour)
+    pen.text((x + pad - left, y + pad - top), text, font=font, fill="white" if grade == "fracture" else "black")
+
+
+def _dashed(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], colour: Colour, line: int) -> None:
+    x0, y0, x1, y1 = box
+    dash = 4 * line
+    for start in range(x0, x1, 2 * dash):
+        for y in (y0, y1 - line):
+            pen.rectangle((start, y, min(start + dash, x1), y + line - 1), fill=colour)
+    for start in range(y0, y1, 2 * dash):
+        for x in (x0, x1 - line):
+            pen.rectangle((x, start, x + line - 1, min(start + dash, y1)), fill=colour)
+
+
+def _draw_caption(image: Image.Image, findings: Findings, words: dict[str, str]) -> None:
+    """A dark strip along the lower edge: the decision in its colour, then what Osteon is not."""
+    decision, notice = words[f"decision.{findings.decision}"], words["notice"]
+    large = _fitting(decision, image.width, wanted_px=min(image.size) / 32)
+    small = _fitting(notice, image.width, wanted_px=min(image.size) / 55)
+    pad = max(2, round(large.size / 3))
+    strip = round(large.size * 1.25 + small.size * 1.25 + 2 * pad)
+    top = image.height - strip
+    below = image.crop((0, top, image.width, image.height))
+    image.paste(Image.blend(below, Image.new("RGB", below.size), 0.65), (0, top))
+    pen = ImageDraw.Draw(image)
+    pen.text((pad, top + pad), decision, font=large, fill=_DECISIONS[findings.decision])
+    pen.text((pad, top + pad + round(large.size * 1.25)), notice, font=small, fill=(220, 220, 220))
+
+
+def _fitting(text: str, width_px: int, *, wanted_px: float) -> ImageFont.FreeTypeFont:
+    """The font at the size wanted, smaller where the text would not fit the picture's width."""
+    least, most = _FONT_PX
+    size = round(min(max(wanted_px, least + 3), most))
+    length = _font(size).getlength(text)
+    if length > width_px * 0.95:
+        size = max(least, int(size * width_px * 0.95 / length))
+    return _font(size)
+
+
+@lru_cache(maxsize=16)
+def _font(size_px: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which has Cyrillic; Pillow's own font has not."""
+    data = files("osteon.files").joinpath("fonts/DejaVuSans.ttf").read_bytes()
+    return ImageFont.truetype(BytesIO(data), size_px)
