@@ -13,14 +13,12 @@ from typing import Any
 import numpy as np
 
 from osteon.datasets.case import Case, Instance, Manifest, Polygon
+from osteon.datasets.labels import IGNORE, shows_fracture
 from osteon.datasets.picture_files import PictureIndex
-from osteon.datasets.rle import Mask, coco_mask, coco_runs, compress, decompress
+from osteon.datasets.rle import Mask, box_of_mask, coco_mask, coco_runs, compress, decompress
 from osteon.errors import InvalidDataset
 from osteon.findings import BoxXyxy
 from osteon.geometry import box_of_points, polygon_area
-
-FRACTURE_LABELS = frozenset({"fracture", "fractured"})
-IGNORE_LABEL = "ignore"
 
 
 def read(file: Path, *, images: Path | None = None, name: str = "") -> Manifest:
@@ -108,7 +106,7 @@ def _instance(annotation: Mapping[str, Any], label: str, size: tuple[Any, Any]) 
     box = _box(annotation.get("bbox"), polygons, mask)
     if box is None:
         return None
-    ignore = bool(annotation.get("iscrowd") or annotation.get("ignore") or label == IGNORE_LABEL)
+    ignore = bool(annotation.get("iscrowd") or annotation.get("ignore") or label == IGNORE)
     return Instance(label, box, polygons, mask, ignore)
 
 
@@ -141,29 +139,16 @@ def _box(bbox: Any, polygons: Iterable[Polygon], mask: Mask | None) -> BoxXyxy |
     return box_of_points(np.concatenate(points)) if points else None
 
 
-def box_of_mask(mask: Mask) -> BoxXyxy | None:
-    """The smallest box around the mask's pixels, its far edges behind the last pixel; None where it is empty.
-
-    >>> box_of_mask(np.eye(3, dtype=bool))
-    (0.0, 0.0, 3.0, 3.0)
-    """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
-        return None
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
-
-
 def _case(record: Mapping[str, Any], instances: Mapping[Any, tuple[Instance, ...]], path: Path | None) -> Case | None:
     if path is None:
         return None
     own = instances.get(record["id"], ())
-    shows_fracture = any(instance.label in FRACTURE_LABELS and not instance.ignore for instance in own)
     extra = record.get("osteon") or {}
     return Case(
         name=str(record["file_name"]),
         path=path,
         radiograph=bool(extra.get("radiograph", True)),
-        fractured=extra.get("fractured", True if shows_fracture else None),
+        fractured=extra.get("fractured", shows_fracture(own)),
         instances=own if extra.get("annotated", True) else None,
         height_px=record.get("height"),
         width_px=record.get("width"),

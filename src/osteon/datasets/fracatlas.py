@@ -13,13 +13,13 @@ from pathlib import Path
 
 from osteon.datasets import coco
 from osteon.datasets.case import Case, Instance, Manifest
+from osteon.datasets.labels import FRACTURE, FRACTURE_LABELS
 from osteon.datasets.picture_files import pictures_below, size_px
 from osteon.errors import InvalidDataset
 
 COCO_FILE = Path("Annotations/COCO JSON/COCO_fracture_masks.json")
 TABLE_FILE = Path("dataset.csv")
 SPLIT_FOLDER = Path("Utilities/Fracture Split")
-LABEL = "fracture"
 _REGIONS = ("hand", "leg", "hip", "shoulder")
 _VIEWS = ("frontal", "lateral", "oblique")
 _FOLDERS = {"Fractured": True, "Non_fractured": False}
@@ -73,7 +73,7 @@ def _outlines(file: Path, remarks: list[str]) -> dict[str, Case]:
 
 
 def _fracture(instance: Instance) -> Instance:
-    return replace(instance, label=LABEL if instance.label in coco.FRACTURE_LABELS else instance.label)
+    return replace(instance, label=FRACTURE if instance.label in FRACTURE_LABELS else instance.label)
 
 
 def _rows(file: Path) -> list[Row]:

@@ -1,10 +1,15 @@
 """Picture files on disk: which there are, where a named one lies, how large one is as a person sees it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from osteon.datasets.case import Case
+from osteon.errors import InvalidDataset
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
+_SPLIT_NAMES = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
 _ORIENTATION_TAG = 274
 _TURNED_BY_A_QUARTER = frozenset({5, 6, 7, 8})
 
@@ -56,3 +61,31 @@ def size_px(path: Path) -> tuple[int, int] | None:
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError):
         return None
     return (width, height) if turned else (height, width)
+
+
+def known_size(case: Case) -> tuple[int, int]:
+    """(height, width) of a case's picture, from the source or from the file.
+
+    Raises:
+        InvalidDataset: neither tells.
+    """
+    size = (case.height_px, case.width_px) if case.height_px and case.width_px else size_px(case.path)
+    if size is None or size[0] is None or size[1] is None:
+        raise InvalidDataset(f"the size of {case.name} is not known", hint="put the picture where the manifest says")
+    return int(size[0]), int(size[1])
+
+
+def short_names(paths: Sequence[Path], folder: Path) -> list[str]:
+    """A name for each path: the bare file names where they are unique, else the paths relative to `folder`."""
+    if len({path.name for path in paths}) == len(paths):
+        return [path.name for path in paths]
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def split_in_path(path: Path, folder: Path) -> str:
+    """The part (train, valid, test) that a folder between `folder` and `path` names, or ""."""
+    for part in reversed(path.relative_to(folder).parts[:-1]):
+        found = _SPLIT_NAMES.get(part.lower())
+        if found:
+            return found
+    return ""

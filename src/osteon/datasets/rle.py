@@ -95,3 +95,15 @@ def decompress(text: str) -> list[int]:
     if shift:
         raise ValueError("the run-length code ends within a run")
     return runs
+
+
+def box_of_mask(mask: Mask) -> tuple[float, float, float, float] | None:
+    """The smallest box around the mask's pixels, its far edges behind the last pixel; None where it is empty.
+
+    >>> box_of_mask(np.eye(3, dtype=bool))
+    (0.0, 0.0, 3.0, 3.0)
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return None
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
