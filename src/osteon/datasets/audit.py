@@ -1,7 +1,7 @@
 """What is wrong with a data set: broken files, rotations, duplicates, impossible boxes, leaks between its parts."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,7 +146,7 @@ def _is_other_size(case: Case, item: Fingerprint) -> bool:
     return None not in stated and item.size_px not in ((0, 0), stated)
 
 
-def _boxes(cases: Sequence[Case], is_wrong: Any) -> Iterator[tuple[str, int]]:
+def _boxes(cases: Sequence[Case], is_wrong: Callable[[Instance, Case], bool]) -> Iterator[tuple[str, int]]:
     for case in cases:
         for index, instance in enumerate(case.instances or ()):
             if is_wrong(instance, case):

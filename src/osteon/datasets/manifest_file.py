@@ -19,13 +19,18 @@ _PLAIN = ("name", "radiograph", "fractured", "height_px", "width_px", "body_part
 def write_manifest(manifest: Manifest, file: Path) -> None:
     """The manifest as a JSON file, pictures not included."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    value = {
+    text = json.dumps(manifest_to_json(manifest, file.parent), ensure_ascii=False)
+    file.write_text(text + "\n", encoding="utf-8")
+
+
+def manifest_to_json(manifest: Manifest, folder: Path) -> dict[str, Any]:
+    """The manifest as a JSON object whose paths are relative to `folder`."""
+    return {
         "osteon_manifest": SCHEMA_VERSION,
         "name": manifest.name,
         "remarks": list(manifest.remarks),
-        "cases": [_case_to_json(case, file.parent.resolve()) for case in manifest],
+        "cases": [_case_to_json(case, folder.resolve()) for case in manifest],
     }
-    file.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_manifest(file: Path) -> Manifest:

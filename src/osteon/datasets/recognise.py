@@ -86,7 +86,7 @@ def _xml_files(place: Path, root: str) -> list[Path]:
 def _root_is(file: Path, root: str) -> bool:
     try:
         with file.open("rb") as lines:
-            return next(ElementTree.iterparse(lines, events=("start",)))[1].tag == root
+            return bool(next(ElementTree.iterparse(lines, events=("start",)))[1].tag == root)
     except (OSError, ElementTree.ParseError, StopIteration):
         return False
 

@@ -1,0 +1,246 @@
+"""`osteon data`: data sets in, checked, split and out. Results go to standard output, all else to standard error."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from osteon.datasets import coco, cvat, voc, yolo
+from osteon.datasets import duplicates as duplicate
+from osteon.datasets import split as splitting
+from osteon.datasets.audit import Audit
+from osteon.datasets.audit import audit as audit_manifest
+from osteon.datasets.case import Manifest
+from osteon.datasets.manifest_file import manifest_to_json, write_manifest
+from osteon.datasets.recognise import FORMATS, open_dataset
+from osteon.errors import ConfigurationError
+
+_PLACE = click.Path(path_type=Path)
+_PART_NAMES = ("train", "valid", "test")
+_TARGETS = ("coco", "cvat", "yolo", "voc")
+
+_format_option = click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["auto", *(known.name for known in FORMATS)]),
+    default="auto",
+    show_default=True,
+    help="Layout of the data set; auto recognises all but a plain folder of pictures.",
+)
+_images_option = click.option(
+    "--images", type=_PLACE, help="Folder of the pictures, where it is not beside the labels."
+)
+_out_option = click.option("--out", type=_PLACE, help="File to write; default: standard output.")
+
+
+@click.group()
+def data() -> None:
+    """Data sets in, checked, split and out."""
+
+
+@data.command("import")
+@click.argument("place", type=_PLACE)
+@_format_option
+@_images_option
+@_out_option
+def import_(place: Path, format_name: str, images: Path | None, out: Path | None) -> None:
+    """Read a data set and write it as a manifest, Osteon's own JSON.
+
+    \b
+    Examples:
+      osteon data import FracAtlas --out fracatlas.json
+      osteon data import export.xml --images films --out hands.json
+      osteon data import photographs --format pictures --out photographs.json
+    """
+    manifest = _open(place, format_name, images)
+    if out is None:
+        _emit(manifest_to_json(manifest, Path.cwd()))
+    else:
+        write_manifest(manifest, out)
+    _say(f"{len(manifest)} cases")
+
+
+@data.command()
+@click.argument("place", type=_PLACE)
+@_format_option
+@_images_option
+@click.option("--json", "json_file", type=_PLACE, help="Write the whole audit as JSON; '-' for standard output.")
+def audit(place: Path, format_name: str, images: Path | None, json_file: Path | None) -> None:
+    """Report broken files, EXIF rotations, duplicates, impossible boxes and leaks between parts.
+
+    \b
+    Examples:
+      osteon data audit FracAtlas
+      osteon data audit FracAtlas --json audit.json
+    """
+    manifest = _open(place, format_name, images)
+    with _progress("reading pictures") as advance:
+        report = audit_manifest(manifest, advance)
+    _console().print(_table(report))
+    if json_file is not None and str(json_file) == "-":
+        _emit(report.to_json())
+        return
+    if json_file is not None:
+        _write_json(report.to_json(), json_file)
+    click.echo(report.summary())
+
+
+@data.command()
+@click.argument("place", type=_PLACE)
+@_format_option
+@_images_option
+@click.option("--fractions", help="Shares of train, valid and, if there are three, test: 0.8,0.2.")
+@click.option("--folds", type=int, help="This many equal folds instead.")
+@click.option("--official", is_flag=True, help="FracAtlas' own lists, freed of their leaks.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another dealing.")
+@click.option("--duplicates/--no-duplicates", default=True, show_default=True, help="Keep duplicates together.")
+@_out_option
+def split(
+    place: Path,
+    format_name: str,
+    images: Path | None,
+    fractions: str | None,
+    folds: int | None,
+    official: bool,
+    seed: int,
+    duplicates: bool,
+    out: Path | None,
+) -> None:
+    """Make a seeded split, grouped by duplicates and patients, stratified by label and body part.
+
+    \b
+    Examples:
+      osteon data split FracAtlas --fractions 0.8,0.2 --seed 0 --out split.json
+      osteon data split FracAtlas --folds 5 --out folds.json
+      osteon data split FracAtlas --official --out official.json
+    """
+    if sum((fractions is not None, folds is not None, official)) > 1:
+        raise click.UsageError("give one of --fractions, --folds and --official")
+    shares = _shares(fractions or "0.8,0.2")
+    manifest = _open(place, format_name, images)
+    groups: tuple[tuple[str, ...], ...] = ()
+    if duplicates:
+        with _progress("comparing pictures") as advance:
+            groups = duplicate.duplicate_groups(manifest, advance)
+    if official:
+        made = splitting.official_split(manifest, groups, seed=seed)
+    elif folds is not None:
+        made = splitting.split_folds(manifest, folds=folds, seed=seed, groups=groups)
+    else:
+        made = splitting.split(manifest, fractions=shares, seed=seed, groups=groups)
+    if out is None:
+        _emit(made.to_json())
+    else:
+        made.write(out)
+    _say(f"{made.hash}: " + ", ".join(f"{part} {len(names)}" for part, names in made.parts.items()))
+
+
+@data.command()
+@click.argument("source", type=_PLACE)
+@click.argument("target", type=_PLACE)
+@click.option("--to", "to_format", type=click.Choice(_TARGETS), required=True, help="Format to write.")
+@_format_option
+@_images_option
+def convert(source: Path, target: Path, to_format: str, format_name: str, images: Path | None) -> None:
+    """Read one format and write another; TARGET is a file for coco and cvat, a folder for yolo and voc.
+
+    Only yolo copies the pictures.
+
+    \b
+    Examples:
+      osteon data convert FracAtlas fractures.xml --to cvat
+      osteon data convert export.xml hands.json --to coco --images films
+      osteon data convert FracAtlas yolo-set --to yolo
+    """
+    manifest = _open(source, format_name, images)
+    losses: tuple[str, ...] = ()
+    if to_format == "coco":
+        coco.write(manifest, target)
+    elif to_format == "cvat":
+        cvat.write(manifest, target)
+    elif to_format == "yolo":
+        losses = yolo.write(manifest, target)
+    else:
+        losses = voc.write(manifest, target)
+    for loss in losses:
+        _say(f"note: {loss}")
+    _say(f"{len(manifest)} cases written as {to_format}")
+
+
+def _open(place: Path, format_name: str, images: Path | None) -> Manifest:
+    manifest = open_dataset(place, format=format_name, images=images)
+    for remark in manifest.remarks:
+        _say(f"note: {remark}")
+    return manifest
+
+
+def _shares(text: str) -> dict[str, float]:
+    try:
+        numbers = [float(number) for number in text.split(",")]
+    except ValueError as error:
+        raise ConfigurationError(f"shares {text!r} are no numbers", hint="for example 0.8,0.2") from error
+    if len(numbers) not in (2, 3):
+        raise ConfigurationError(f"{len(numbers)} shares, expected 2 or 3", hint="train, valid and perhaps test")
+    return dict(zip(_PART_NAMES, numbers, strict=False))
+
+
+def _table(report: Audit) -> Table:
+    table = Table(title=f"{report.name}: {report.cases} pictures")
+    table.add_column("finding")
+    table.add_column("count", justify="right")
+    table.add_column("for example")
+    examples = _examples(report)
+    for figure, count in report.figures.items():
+        table.add_row(figure, str(count), examples.get(figure, ""))
+    return table
+
+
+def _examples(report: Audit) -> dict[str, str]:
+    firsts: dict[str, tuple[Any, ...]] = {
+        "broken files": report.broken,
+        "EXIF rotations": report.rotated,
+        "sizes other than stated": report.wrong_sizes,
+        "duplicate groups": report.duplicate_groups,
+        "duplicate groups with opposite labels": report.opposite_labels,
+        "boxes outside the picture": report.boxes_outside,
+        "degenerate boxes": report.boxes_degenerate,
+        "fractured but not marked": report.fractured_unmarked,
+        "leaks between parts": report.leaks,
+    }
+    return {figure: _words(found[0]) for figure, found in firsts.items() if found}
+
+
+def _words(item: Any) -> str:
+    return item if isinstance(item, str) else ", ".join(map(str, item))
+
+
+@contextmanager
+def _progress(task: str) -> Iterator[duplicate.Progress]:
+    """A progress bar on standard error; yields the callback to move it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_console()) as bar:
+        number = bar.add_task(task, total=None)
+        yield lambda done, total: bar.update(number, completed=done, total=total)
+
+
+def _console() -> Console:
+    return Console(stderr=True)
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _emit(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def _write_json(value: Any, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
