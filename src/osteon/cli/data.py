@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from osteon.datasets import coco, cvat, voc, yolo
-from osteon.datasets import duplicates as duplicate
+from osteon.datasets import coco, cvat, duplicates, voc, yolo
 from osteon.datasets import split as splitting
 from osteon.datasets.audit import Audit
 from osteon.datasets.audit import audit as audit_manifest
@@ -33,9 +32,7 @@ _format_option = click.option(
     show_default=True,
     help="Layout of the data set; auto recognises all but a plain folder of pictures.",
 )
-_images_option = click.option(
-    "--images", type=_PLACE, help="Folder of the pictures, where it is not beside the labels."
-)
+_images_option = click.option("--images", type=_PLACE, help="Folder of the pictures, if not beside the labels.")
 _out_option = click.option("--out", type=_PLACE, help="File to write; default: standard output.")
 
 
@@ -99,7 +96,6 @@ def audit(place: Path, format_name: str, images: Path | None, json_file: Path | 
 @click.option("--folds", type=int, help="This many equal folds instead.")
 @click.option("--official", is_flag=True, help="FracAtlas' own lists, freed of their leaks.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another dealing.")
-@click.option("--duplicates/--no-duplicates", default=True, show_default=True, help="Keep duplicates together.")
 @_out_option
 def split(
     place: Path,
@@ -109,7 +105,6 @@ def split(
     folds: int | None,
     official: bool,
     seed: int,
-    duplicates: bool,
     out: Path | None,
 ) -> None:
     """Make a seeded split, grouped by duplicates and patients, stratified by label and body part.
@@ -124,10 +119,8 @@ def split(
         raise click.UsageError("give one of --fractions, --folds and --official")
     shares = _shares(fractions or "0.8,0.2")
     manifest = _open(place, format_name, images)
-    groups: tuple[tuple[str, ...], ...] = ()
-    if duplicates:
-        with _progress("comparing pictures") as advance:
-            groups = duplicate.duplicate_groups(manifest, advance)
+    with _progress("comparing pictures") as advance:
+        groups = duplicates.duplicate_groups(manifest, advance)
     if official:
         made = splitting.official_split(manifest, groups, seed=seed)
     elif folds is not None:
@@ -221,7 +214,7 @@ def _words(item: Any) -> str:
 
 
 @contextmanager
-def _progress(task: str) -> Iterator[duplicate.Progress]:
+def _progress(task: str) -> Iterator[duplicates.Progress]:
     """A progress bar on standard error; yields the callback to move it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=_console()) as bar:
