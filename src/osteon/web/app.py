@@ -1,0 +1,78 @@
+"""The web application: `create_app`, and the addresses outside the interface (health, metrics, pages)."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+
+from osteon.web import metrics, page, problems, routes
+from osteon.web.edge import Edge
+from osteon.web.schemas import ProblemOut
+from osteon.web.service import Service
+from osteon.web.settings import Settings
+
+_SIDE_BY_SIDE_DECODING = 2
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application; the gate is loaded here, the detector when the first radiograph comes.
+
+    Args:
+        settings: None: those of the environment.
+
+    Raises:
+        ConfigurationError: a setting that cannot work.
+        ModelMismatch: the gate's file is missing or none.
+    """
+    service = Service.of(settings or Settings.from_environment())
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await to_thread.run_sync(service.start)
+        yield
+        await to_thread.run_sync(service.stop)
+
+    app = FastAPI(
+        title="Osteon",
+        version=version("osteon"),
+        description="Bone and fracture findings on plain radiographs. Decision support for research. "
+        "Not a medical device.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        responses={"default": {"model": ProblemOut, "description": "a problem (RFC 9457)"}},
+    )
+    app.state.service = service
+    app.state.decoding = CapacityLimiter(_SIDE_BY_SIDE_DECODING)
+    problems.install(app)
+    app.include_router(routes.router)
+    app.include_router(page.router)
+    _add_operation(app, service)
+    app.mount("/static", StaticFiles(directory=page.STATIC), name="static")
+    app.add_middleware(Edge, metrics=service.metrics)
+    return app
+
+
+def _add_operation(app: FastAPI, service: Service) -> None:
+    """Liveness, readiness and metrics."""
+
+    @app.get("/healthz", tags=["operation"])
+    def healthz() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["operation"], responses={503: {"description": "the database does not answer"}})
+    def readyz() -> Response:
+        """The gate is loaded and the database answers."""
+        if not service.store.answers():
+            return problems.problem(503, "NotReady", "the database does not answer", "look at the data folder's disk")
+        return JSONResponse({"status": "ready", "detector_loaded": service.pipeline.detector.loaded})
+
+    @app.get("/metrics", tags=["operation"], response_class=Response)
+    def metrics_text() -> Response:
+        """Numbers for Prometheus."""
+        return Response(service.metrics.text(), media_type=metrics.CONTENT_TYPE)

@@ -1,0 +1,57 @@
+"""Numbers for Prometheus, one registry for each application. No label ever holds anything a sender wrote."""
+
+from collections.abc import Callable
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from osteon.findings import BoneEvidence, Findings
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+
+
+class Metrics:
+    """Counters of one application."""
+
+    def __init__(self, *, waiting: Callable[[], int], detector_loaded: Callable[[], bool]) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = self._counter("osteon_requests_total", "Requests answered.", "method", "route", "status")
+        self._seconds = self._histogram("osteon_request_seconds", "Seconds until a request was answered.", "route")
+        self._gate = self._counter("osteon_gate_decisions_total", "Pictures that the gate let pass or not.", "bone")
+        self._decisions = self._counter("osteon_decisions_total", "Pages analysed, by decision.", "decision")
+        self._finished = self._counter("osteon_analyses_total", "Analyses that ended, by status.", "status")
+        self._stages = self._histogram("osteon_stage_seconds", "Seconds in each stage of a page's analysis.", "stage")
+        queue = Gauge("osteon_queue_length", "Analyses that wait.", registry=self._registry)
+        queue.set_function(waiting)
+        detector = Gauge("osteon_detector_loaded", "1 once the detector is in memory.", registry=self._registry)
+        detector.set_function(lambda: float(detector_loaded()))
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered; `route` is the path's pattern, not the path."""
+        self._requests.labels(method, route, status).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def gated(self, bone: BoneEvidence) -> None:
+        """The gate looked at a picture."""
+        self._gate.labels("yes" if bone.present else "no").inc()
+
+    def analysed(self, findings: Findings) -> None:
+        """A page was analysed."""
+        self.gated(findings.bone)
+        self._decisions.labels(findings.decision).inc()
+        for stage, ms in findings.timing_ms.items():
+            self._stages.labels(stage).observe(ms / 1000)
+
+    def finished(self, status: str) -> None:
+        """An analysis ended."""
+        self._finished.labels(status).inc()
+
+    def text(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def _counter(self, name: str, what: str, *labels: str) -> Counter:
+        return Counter(name, what, labels, registry=self._registry)
+
+    def _histogram(self, name: str, what: str, *labels: str) -> Histogram:
+        return Histogram(name, what, labels, registry=self._registry, buckets=_SECONDS)

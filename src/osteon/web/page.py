@@ -1,0 +1,80 @@
+"""What people look at: the page, its samples, and the description of the interface."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import HTMLResponse
+from fastapi.templating import Jinja2Templates
+
+from osteon.errors import AnalysisNotFound, OsteonError
+from osteon.web import problems
+from osteon.web.catalogue import LANGUAGES, Language, catalogue, preferred
+from osteon.web.routes import Shared
+from osteon.web.samples import samples
+from osteon.web.service import PREVIEW_SIDE_PX
+
+FOLDER = Path(__file__).parent
+STATIC = FOLDER / "static"
+_templates = Jinja2Templates(FOLDER / "templates")
+
+router = APIRouter(include_in_schema=False)
+
+
+def language_of(request: Request, language: Annotated[Language | None, Query()] = None) -> Language:
+    """The language asked for, else the browser's."""
+    return language or preferred(request.headers.get("accept-language", ""))
+
+
+PageLanguage = Annotated[Language, Depends(language_of)]
+
+
+@router.get("/", response_class=HTMLResponse)
+def index(request: Request, service: Shared, language: PageLanguage) -> Response:
+    """The page."""
+    context: dict[str, Any] = {
+        "language": language,
+        "languages": LANGUAGES,
+        "words": catalogue()[language],
+        "version": request.app.version,
+        "samples": samples(),
+        "config": {
+            "catalogue": catalogue(),
+            "previewSide": PREVIEW_SIDE_PX,
+            "maxBytes": service.settings.max_upload_bytes,
+        },
+    }
+    return _templates.TemplateResponse(request, "index.html", context)
+
+
+@router.get("/samples/{key}")
+def sample(key: str) -> Response:
+    """The bytes of a sample."""
+    for known in samples():
+        if known.key == key:
+            return Response(known.content(), media_type="application/octet-stream")
+    raise AnalysisNotFound("no such sample", hint="the page lists the samples there are")
+
+
+@router.get("/docs", response_class=HTMLResponse)
+def docs(request: Request, language: PageLanguage) -> Response:
+    """The interface, read from its own OpenAPI document; no asset from elsewhere."""
+    context = {
+        "language": language,
+        "words": catalogue()[language],
+        "api": request.app.openapi(),
+        "errors": [
+            {
+                "kind": kind.__name__,
+                "title": problems.title_of(kind.__name__),
+                "status": kind.http_status,
+                "what": (kind.__doc__ or "").strip(),
+            }
+            for kind in _all_errors(OsteonError)
+        ],
+    }
+    return _templates.TemplateResponse(request, "docs.html", context)
+
+
+def _all_errors(kind: type[OsteonError]) -> list[type[OsteonError]]:
+    return [kind, *(deeper for child in kind.__subclasses__() for deeper in _all_errors(child))]

@@ -1,0 +1,90 @@
+"""Errors as `application/problem+json` (RFC 9457), with a hint."""
+
+import http
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from osteon.errors import OsteonError, TooManyWaiting
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 5
+
+_HTTP_HINTS = {404: "see /docs for what there is", 405: "see /docs for the methods of this address"}
+
+
+def title_of(kind: str) -> str:
+    """The class name of an error as words.
+
+    >>> title_of("InvalidImage")
+    'Invalid image'
+    """
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind).capitalize()
+
+
+def problem(
+    status: int, kind: str, detail: str, hint: str, *, headers: Mapping[str, str] | None = None, **extensions: Any
+) -> Response:
+    """A problem document; its type leads to the error's entry in /docs."""
+    content = {
+        "type": f"/docs#{kind}",
+        "title": title_of(kind),
+        "status": status,
+        "detail": detail,
+        "hint": hint,
+        **extensions,
+    }
+    return JSONResponse(content, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def of_error(error: OsteonError, **extensions: Any) -> Response:
+    """One of Osteon's own errors as a problem."""
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if isinstance(error, TooManyWaiting) else {}
+    return problem(error.http_status, type(error).__name__, error.message, error.hint, headers=headers, **extensions)
+
+
+def install(app: FastAPI) -> None:
+    """Have the application answer every error as a problem."""
+    app.add_exception_handler(OsteonError, _osteon)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _osteon(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, OsteonError)
+    return of_error(error)
+
+
+def _invalid(_request: Request, error: Exception) -> Response:
+    """Which parameter is wrong and why; what was sent is not repeated."""
+    assert isinstance(error, RequestValidationError)
+    faults = "; ".join(f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors())
+    return problem(422, "InvalidRequest", faults, "see /docs for what this request takes")
+
+
+def _http(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    phrase = http.HTTPStatus(error.status_code).phrase
+    hint = _HTTP_HINTS.get(error.status_code, "see /docs")
+    return problem(error.status_code, phrase.title().replace(" ", ""), phrase, hint, headers=error.headers)
+
+
+def _gone(_request: Request, _error: Exception) -> Response:
+    """The client went away while sending; nobody reads this."""
+    return Response(status_code=400)
+
+
+def _unexpected(_request: Request, error: Exception) -> Response:
+    logger.error("a request failed: %s", type(error).__name__)
+    return problem(500, "InternalError", "the request failed inside Osteon", "try again; report it if it stays so")

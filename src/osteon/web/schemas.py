@@ -1,0 +1,227 @@
+"""What the HTTP interface answers, as OpenAPI tells it."""
+
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, Field
+
+from osteon.findings import BoneEvidence, Decision, Grade, ModelRef
+from osteon.inference.card import Card
+from osteon.web.store import Analysis, Status
+
+API = "/api/v1"
+
+
+class BoneOut(BaseModel):
+    """The gate's answer."""
+
+    present: bool = Field(description="area and confidence both reach the gate's cuts")
+    area_fraction: float = Field(description="share of the picture that is bone, 0 to 1")
+    confidence: float = Field(description="mean bone probability where there is bone, 0 to 1")
+
+
+class FractureOut(BaseModel):
+    """A box around a suspected fracture."""
+
+    box_xyxy_px: tuple[float, float, float, float] = Field(description="pixels of the image as a person sees it")
+    score: float = Field(description="the detector's raw output, 0 to 1")
+    probability: float = Field(description="calibrated: how likely a box of this score is a fracture")
+    grade: Grade | None = Field(description="the highest operating point that the score reaches")
+
+
+class ModelOut(BaseModel):
+    """Which model spoke."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class ModelsOut(BaseModel):
+    """The models of a finding; `detector` is null where the gate ended the work."""
+
+    gate: ModelOut
+    detector: ModelOut | None
+
+
+class FindingsOut(BaseModel):
+    """Everything Osteon says of one page."""
+
+    source: str
+    sha256: str
+    height_px: int
+    width_px: int
+    bone: BoneOut
+    decision: Decision
+    fractures: list[FractureOut]
+    models: ModelsOut
+    timing_ms: dict[str, float]
+
+
+class ErrorOut(BaseModel):
+    """Why a file could not be analysed."""
+
+    type: str
+    message: str
+    hint: str
+
+
+class FileErrorOut(ErrorOut):
+    """Why one of several files was not taken."""
+
+    source: str
+
+
+class LinksOut(BaseModel):
+    """Where the rest of an analysis is."""
+
+    self: str
+    events: str
+    image: str
+    bone: str
+    overlay: str
+    report: str
+
+
+class AnalysisSummary(BaseModel):
+    """An analysis without its findings."""
+
+    id: str
+    status: Status
+    progress: float = Field(description="0 to 1")
+    name: str = Field(description="what the sender calls the file")
+    size_bytes: int
+    created_at: datetime
+    finished_at: datetime | None
+    decision: Decision | None = Field(description="the gravest of all pages; null until it succeeded")
+    page_count: int = Field(description="0 until it succeeded")
+    error: ErrorOut | None = Field(description="why it failed")
+    links: LinksOut
+
+    @classmethod
+    def of(cls, analysis: Analysis) -> Self:
+        """The summary of a stored analysis."""
+        return cls(**_summary(analysis))
+
+
+class AnalysisOut(AnalysisSummary):
+    """An analysis; `findings` are those of the first page, `pages` those of every page, the first included."""
+
+    findings: FindingsOut | None = Field(description="of the first page; null until it succeeded")
+    pages: list[FindingsOut] = Field(description="of each page or frame; empty until it succeeded")
+
+    @classmethod
+    def of(cls, analysis: Analysis) -> Self:
+        """All of a stored analysis."""
+        pages = [FindingsOut.model_validate(page) for page in analysis.pages]
+        return cls(**_summary(analysis), findings=pages[0] if pages else None, pages=pages)
+
+
+class AcceptedOut(BaseModel):
+    """The files taken, one analysis each; of a lone file `id`, `status`, `links`, `findings` stand at the top too."""
+
+    analyses: list[AnalysisOut]
+    errors: list[FileErrorOut] = Field(description="files of the batch that were not taken; the others go on")
+    id: str | None = Field(default=None, description="of the lone file's analysis")
+    status: Status | None = None
+    links: LinksOut | None = None
+    findings: FindingsOut | None = None
+
+    @classmethod
+    def of(cls, analyses: list[Analysis], errors: list[FileErrorOut]) -> Self:
+        """The answer to an upload."""
+        outs = [AnalysisOut.of(analysis) for analysis in analyses]
+        if len(outs) != 1 or errors:
+            return cls(analyses=outs, errors=errors)
+        lone = outs[0]
+        return cls(analyses=outs, errors=[], id=lone.id, status=lone.status, links=lone.links, findings=lone.findings)
+
+
+class AnalysesOut(BaseModel):
+    """A page of the list, newest first."""
+
+    analyses: list[AnalysisSummary]
+    next_cursor: str | None = Field(description="give it as `cursor` for older ones; null at the end")
+
+
+class CutsOut(BaseModel):
+    """The gate's operating point: the least values of a radiograph."""
+
+    area_fraction: float
+    confidence: float
+
+
+class PreviewOut(BaseModel):
+    """What the gate makes of a preview."""
+
+    bone: BoneOut
+    wanted: bool = Field(description="whether the full-size image is wanted")
+    reason: str | None = Field(description="why not: no_bone, small_area or low_confidence")
+    cuts: CutsOut
+    mask: str = Field(description="data URL of an RGBA PNG to lay over the preview, coarser than it")
+    models: dict[str, ModelOut]
+    timing_ms: dict[str, float]
+
+    @classmethod
+    def of(cls, bone: BoneEvidence, card: Card, gate: ModelRef, *, mask: str, timing_ms: dict[str, float]) -> Self:
+        """The answer to a preview."""
+        cuts = CutsOut(area_fraction=card.cut("area_fraction"), confidence=card.cut("confidence"))
+        return cls(
+            bone=BoneOut.model_validate(bone.to_json()),
+            wanted=bone.present,
+            reason=_reason(bone, cuts),
+            cuts=cuts,
+            mask=mask,
+            models={"gate": ModelOut.model_validate(gate.to_json())},
+            timing_ms={name: round(ms, 1) for name, ms in timing_ms.items()},
+        )
+
+
+class ProblemOut(BaseModel):
+    """RFC 9457."""
+
+    type: str = Field(description="address of the error's entry in /docs")
+    title: str
+    status: int
+    detail: str
+    hint: str
+
+
+def _reason(bone: BoneEvidence, cuts: CutsOut) -> str | None:
+    if bone.present:
+        return None
+    if not bone.area_fraction:
+        return "no_bone"
+    return "small_area" if bone.area_fraction < cuts.area_fraction else "low_confidence"
+
+
+_GRAVEST: tuple[Decision, ...] = ("fracture", "doubt", "no_fracture", "not_a_radiograph")
+
+
+def _summary(analysis: Analysis) -> dict[str, Any]:
+    decisions = {page["decision"] for page in analysis.pages}
+    return {
+        "id": analysis.id,
+        "status": analysis.status,
+        "progress": analysis.progress,
+        "name": analysis.name,
+        "size_bytes": analysis.size_bytes,
+        "created_at": analysis.created_at,
+        "finished_at": analysis.finished_at,
+        "decision": next((decision for decision in _GRAVEST if decision in decisions), None),
+        "page_count": len(analysis.pages),
+        "error": analysis.error,
+        "links": _links(analysis.id),
+    }
+
+
+def _links(analysis_id: str) -> LinksOut:
+    base = f"{API}/analyses/{analysis_id}"
+    return LinksOut(
+        self=base,
+        events=f"{base}/events",
+        image=f"{base}/image.png",
+        bone=f"{base}/bone.png",
+        overlay=f"{base}/overlay.png",
+        report=f"{base}/report.pdf",
+    )

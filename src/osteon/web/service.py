@@ -1,0 +1,109 @@
+"""What the requests of one application share: pipeline, store, runner, metrics; and what they ask of them."""
+
+import time
+from base64 import b64encode
+from dataclasses import dataclass
+
+from osteon.errors import ImageTooLarge, InvalidImage, OsteonError
+from osteon.files import Limits, read, read_pages
+from osteon.inference.analysis import failure
+from osteon.inference.pipeline import Pipeline
+from osteon.web import pictures
+from osteon.web.jobs import ImmediateRunner, Job, PoolRunner, Runner
+from osteon.web.metrics import Metrics
+from osteon.web.schemas import FileErrorOut, PreviewOut
+from osteon.web.settings import Settings
+from osteon.web.store import Analysis, AnalysisStore, Upload
+
+PREVIEW_SIDE_PX = 512
+PREVIEW_BYTES = 4 * 2**20
+_PREVIEW_LIMITS = Limits(max_bytes=PREVIEW_BYTES, max_side_px=PREVIEW_SIDE_PX, max_pages=1)
+
+
+@dataclass(frozen=True)
+class Service:
+    """The parts of a running application. The gate is in memory from the start, the detector from its first use."""
+
+    settings: Settings
+    pipeline: Pipeline
+    store: AnalysisStore
+    runner: Runner
+    metrics: Metrics
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Service":
+        """A service; nothing waits yet.
+
+        Raises:
+            ModelMismatch: the gate's file is missing or none.
+            ConfigurationError: the data folder cannot be written.
+        """
+        pipeline = Pipeline.bundled(gate=settings.gate, detector=settings.detector, threads=settings.threads)
+        store = AnalysisStore(settings.data_dir)
+        metrics = Metrics(waiting=store.waiting, detector_loaded=lambda: pipeline.detector.loaded)
+        job = Job(store, pipeline, metrics)
+        runner: Runner = ImmediateRunner(job) if settings.immediate else PoolRunner(job, workers=settings.workers)
+        return cls(settings, pipeline, store, runner, metrics)
+
+    def start(self) -> None:
+        """Take up what an earlier process left."""
+        for analysis_id in self.store.resume(max_attempts=self.settings.max_attempts):
+            self.runner.submit(analysis_id)
+
+    def stop(self) -> None:
+        """Finish what runs and close the store."""
+        self.runner.stop()
+        self.store.close()
+
+    def preview(self, upload: Upload) -> PreviewOut:
+        """The gate's answer to a preview of at most 512 px; never touches the detector.
+
+        Raises:
+            InvalidImage: no picture.
+            ImageTooLarge: more pixels or bytes than a preview has.
+        """
+        started = time.perf_counter()
+        try:
+            radiograph = read(upload.content, name=upload.name, limits=_PREVIEW_LIMITS)[0]
+        except ImageTooLarge as error:
+            hint = f"scale the preview to {PREVIEW_SIDE_PX} px, or send the full-size image to /api/v1/analyses"
+            raise ImageTooLarge(error.message, hint=hint) from error
+        decoded = time.perf_counter()
+        bone = self.pipeline.bone(radiograph)
+        timing = {"read": (decoded - started) * 1000, "gate": (time.perf_counter() - decoded) * 1000}
+        self.metrics.gated(bone)
+        assert bone.probability_map is not None
+        mask = "data:image/png;base64," + b64encode(pictures.mask_png(bone.probability_map)).decode()
+        gate = self.pipeline.gate
+        return PreviewOut.of(bone, gate.card, gate.ref, mask=mask, timing_ms=timing)
+
+    def accept(self, uploads: list[Upload]) -> tuple[list[Analysis], list[FileErrorOut]]:
+        """Take files in for analysis; those that cannot be decoded are named, the others go on.
+
+        Raises:
+            TooManyWaiting: the queue is full.
+            InvalidImage: no file can be decoded (the first one's reason).
+        """
+        self.store.check_queue(len(uploads), queue_limit=self.settings.queue_limit)
+        sound: list[Upload] = []
+        errors: list[FileErrorOut] = []
+        first: OsteonError | None = None
+        for upload in uploads:
+            try:
+                _check(upload)
+                sound.append(upload)
+            except InvalidImage as error:
+                first = first or error
+                errors.append(FileErrorOut(**failure(upload.name, error).to_json()))
+        if first and not sound:
+            raise first
+        analyses = self.store.add(sound, queue_limit=self.settings.queue_limit)
+        for analysis in analyses:
+            self.runner.submit(analysis.id)
+        return analyses, errors
+
+
+def _check(upload: Upload) -> None:
+    """Decode every page once, so that a damaged file is refused at once and not in the queue."""
+    for _ in read_pages(upload.content, name=upload.name):
+        pass
