@@ -23,6 +23,7 @@ from pydicom.uid import (
     DigitalXRayImageStorageForPresentation,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
@@ -166,8 +167,8 @@ def dataset(values: NDArray[Any], **attributes: Any) -> Dataset:
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
     data.Rows, data.Columns = rows, columns
     data.BitsAllocated, data.PixelRepresentation = bits, int(values.dtype.kind == "i")
-    data.BitsStored = int(attributes.pop("BitsStored", bits))
-    data.HighBit = data.BitsStored - 1
+    data.BitsStored = bits
+    data.HighBit = (attributes.get("BitsStored") or bits) - 1
     data.add_new((0x7FE0, 0x0010), "OB" if bits == 8 else "OW", values.tobytes() + b"\0" * (values.nbytes % 2))
     for keyword, value in attributes.items():
         if value is None:
@@ -199,7 +200,7 @@ def window(bits: int = STORED_BITS) -> dict[str, float]:
 
 def grey12(picture: Picture, **attributes: Any) -> Dataset:
     """12 bits stored in 16, with a window over all of them."""
-    return dataset(stored(picture), BitsStored=STORED_BITS, **{**window(), **attributes})
+    return dataset(stored(picture), **{"BitsStored": STORED_BITS, **window(), **attributes})
 
 
 def encapsulated(data: Dataset, syntax: str, *frames: bytes) -> bytes:
@@ -364,6 +365,9 @@ EXACT: dict[str, Encoder] = {
     "dicom jpeg 2000": lambda p: compressed(grey12(p), JPEG2000Lossless),
     "dicom jpeg 2000 signed": lambda p: compressed(_hounsfield(p), JPEG2000Lossless),
     "dicom jpeg 2000 rgb": lambda p: compressed(rgb(p), JPEG2000Lossless),
+    "dicom high throughput jpeg 2000": lambda p: encapsulated(
+        grey12(p), HTJ2KLossless, bytes(imagecodecs.htj2k_encode(stored(p), reversible=True))
+    ),
     "dicom without preamble": lambda p: written(grey12(p), preamble=False, meta=False),
 }
 

@@ -23,7 +23,7 @@ _FAMILIES: dict[str, Family] = {
     "1.2.840.10008.1.2.5": "RLE",
     **dict.fromkeys((_JPEG + "50", _JPEG + "51", _JPEG + "53", _JPEG + "55", _JPEG + "57", _JPEG + "70"), "JPEG"),
     **dict.fromkeys((_JPEG + "80", _JPEG + "81"), "JPEG-LS"),
-    **dict.fromkeys((_JPEG + "90", _JPEG + "91"), "JPEG 2000"),
+    **dict.fromkeys((_JPEG + "90", _JPEG + "91", _JPEG + "201", _JPEG + "202", _JPEG + "203"), "JPEG 2000"),
 }
 
 _END_OF_IMAGE = b"\xff\xd9"

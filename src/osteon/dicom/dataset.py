@@ -1,5 +1,6 @@
 """A DICOM file's bytes -> the attributes that a picture needs, and no others: the patient is never read."""
 
+import logging
 import struct
 import warnings
 import zlib
@@ -16,6 +17,7 @@ from osteon.limits import Limits
 
 # pydicom's warnings quote values, which may be a patient's; what matters of them is checked in `layout`.
 warnings.filterwarnings("ignore", module=r"pydicom\.")
+logging.getLogger("pydicom").setLevel(logging.ERROR)
 
 DAMAGE = (
     InvalidDicomError,
@@ -80,7 +82,6 @@ KEYWORDS = [
     "PixelData",
 ]
 
-_META_GROUP_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
 _VIDEO = ("MPEG", "HEVC", "H.264", "H.265")
 
 
@@ -109,10 +110,8 @@ def parse(data: bytes, limits: Limits) -> Dataset:
 
 def _inflate(data: bytes, limits: Limits) -> bytes:
     """The data set of a deflated file, inflated no further than the limit; empty for any other file."""
-    if data[132:140] != _META_GROUP_LENGTH:
-        return b""
-    start = 144 + int.from_bytes(data[140:144], "little")
-    if DeflatedExplicitVRLittleEndian.encode() + b"\x00" not in data[144:start].replace(b" ", b"\x00") + b"\x00":
+    syntax, start = _file_meta(data)
+    if syntax != DeflatedExplicitVRLittleEndian:
         return b""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     inflated = inflater.decompress(data[start:], limits.max_bytes + 1)
@@ -122,9 +121,31 @@ def _inflate(data: bytes, limits: Limits) -> bytes:
     return inflated
 
 
+def _file_meta(data: bytes) -> tuple[str, int]:
+    """The transfer syntax and where the data set begins: pydicom would inflate the data before it could be asked."""
+    position, syntax = 132 if data[128:132] == b"DICM" else 0, ""
+    while data[position : position + 2] == b"\x02\x00":
+        tag, representation, size = struct.unpack_from("<H2sH", data, position + 2)
+        position += 8
+        if representation in (b"OB", b"OW", b"UN", b"UT", b"SQ"):
+            (size,) = struct.unpack_from("<I", data, position)
+            position += 4
+        if tag == 0x0010:
+            syntax = data[position : position + size].rstrip(b"\0 ").decode("ascii", "replace")
+        position += size
+    return syntax, position
+
+
 def transfer_syntax(dataset: Dataset) -> str:
     """The transfer syntax, "" where the file does not tell."""
-    return str(getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID", ""))
+    return _uid(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID")
+
+
+def _uid(dataset: Dataset, keyword: str) -> UID:
+    """A UID; "" where it is missing or damaged: a wrong length may have drawn the patient's data into it."""
+    value = dataset.get(keyword)
+    text = str(value) if isinstance(value, str) else ""
+    return UID(text if len(text) <= 64 and text.replace(".", "").isdecimal() and text.isascii() else "")
 
 
 def check_picture(dataset: Dataset) -> None:
@@ -153,7 +174,7 @@ def _kind(dataset: Dataset) -> str:
         return "a parametric map"
     if "WaveformSequence" in dataset:
         return "a waveform"
-    name = UID(str(dataset.get("SOPClassUID", ""))).name
+    name = _uid(dataset, "SOPClassUID").name
     if "ContentSequence" in dataset or name.endswith(" SR") or "SR Storage" in name:
         return "a structured report"
     known = name and not name[0].isdigit() and "Rows" not in dataset and "Image Storage" not in name

@@ -13,6 +13,8 @@ Values = NDArray[np.float64]
 Grey = NDArray[np.float64]
 """Shares of white, 0 to 1."""
 
+_VISIBLE = 1 / 255
+
 
 @dataclass(frozen=True)
 class Window:
@@ -76,11 +78,12 @@ class Look:
     def grey(self, stored: Values, seen: NDArray[np.bool_]) -> Grey:
         """Shares of white of stored values, bone bright.
 
-        A window that leaves all `seen` values alike says nothing of the picture: they are then spread over their range.
+        A window that leaves all `seen` values alike to the eye says nothing of the picture: they are then spread
+        over their range.
         """
         values = self.modality_values(stored)
         grey = self._voi(values)
-        if grey is None or (np.ptp(grey[seen]) == 0 and np.ptp(values[seen]) > 0):
+        if grey is None or (np.ptp(grey[seen]) < _VISIBLE and np.ptp(values[seen]) > 0):
             grey = _spread(values, seen & ~self._padded(stored))
         return 1 - grey if self.inverted else grey
 

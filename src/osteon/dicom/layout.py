@@ -84,7 +84,8 @@ def _photometric(dataset: Dataset, stream: Codestream | None) -> tuple[str, int]
     if not samples:
         samples = 3 if name in _COLOURS else 1
     if name and name not in _PHOTOMETRICS:
-        raise UnsupportedDicom(f"PhotometricInterpretation (0028,0004) is {name}", hint=_EXPORT)
+        found = name if name in ("ARGB", "HSV", "CMYK") else "unknown"
+        raise UnsupportedDicom(f"PhotometricInterpretation (0028,0004) is {found}", hint=_EXPORT)
     if samples not in (1, 3):
         raise UnsupportedDicom(f"SamplesPerPixel (0028,0002) is {samples}, expected 1 or 3", hint=_EXPORT)
     if samples == 3 and name not in _COLOURS:
