@@ -64,6 +64,8 @@ def load(file: Path) -> dict[str, Any]:
             f"{file.name} has no lists 'images', 'annotations', 'categories'",
             hint="export as COCO instances (a detection or segmentation set), not as COCO results",
         )
+    if not all(isinstance(record, dict) and {"id", "file_name"} <= record.keys() for record in document["images"]):
+        raise InvalidDataset(f"{file.name} lists a picture without id or file_name", hint="export it again")
     return dict(document)
 
 
@@ -91,7 +93,7 @@ def instances_by_image(document: Mapping[str, Any], remarks: list[str]) -> dict[
             broken += instance is None
             if instance is not None:
                 found.setdefault(annotation["image_id"], []).append(instance)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidDataset(
             f"an annotation refers to something that is not there or is malformed: {error}",
             hint="export the annotations again; ids of images and categories must match",

@@ -74,7 +74,7 @@ def class_names(folder: Path) -> dict[int, str]:
     for name in NAME_FILES:
         file = folder / name
         if file.is_file():
-            text = file.read_text(encoding="utf-8-sig")
+            text = file.read_text(encoding="utf-8-sig", errors="replace")
             lines = (line.strip() for line in text.splitlines())
             return _yaml_names(text) if file.suffix in (".yaml", ".yml") else dict(enumerate(lines))
     return {}
@@ -111,7 +111,7 @@ def _numbered(item: tuple[int, str]) -> tuple[int, str]:
 
 
 def _read_labels(file: Path, size: tuple[int, int], names: Mapping[int, str]) -> Iterator[Instance]:
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
         if not line.strip():
             continue
         try:
