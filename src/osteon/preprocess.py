@@ -42,7 +42,7 @@ def stretch(image: Pixels) -> NDArray[np.float32]:
     low, high = np.percentile(image, (BLACK_PERCENTILE, WHITE_PERCENTILE))
     if high <= low:
         return np.zeros(image.shape, np.float32)
-    return np.clip((image.astype(np.float32) - np.float32(low)) / np.float32(high - low), 0, 1)
+    return np.asarray(np.clip((image.astype(np.float32) - np.float32(low)) / np.float32(high - low), 0, 1), np.float32)
 
 
 def letterbox(image: Pixels, *, side_px: int) -> Letterboxed:

@@ -48,9 +48,7 @@ class Pipeline:
     detector: Lazy
 
     @classmethod
-    def bundled(
-        cls, *, gate: Path = GATE_FILE, detector: Path = DETECTOR_FILE, threads: int = 2
-    ) -> "Pipeline":
+    def bundled(cls, *, gate: Path = GATE_FILE, detector: Path = DETECTOR_FILE, threads: int = 2) -> "Pipeline":
         """The pipeline with the released models, or others of yours.
 
         Args:

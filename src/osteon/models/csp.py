@@ -75,7 +75,9 @@ class CspBackbone(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = ConvBlock(1, 32, stride=2)
-        self.stages = nn.ModuleList([Stage(32, 32, 1, 1), Stage(64, 64, 2, 2), Stage(128, 128, 2, 2), Stage(256, 256, 3, 2)])
+        self.stages = nn.ModuleList(
+            [Stage(32, 32, 1, 1), Stage(64, 64, 2, 2), Stage(128, 128, 2, 2), Stage(256, 256, 3, 2)]
+        )
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(b, 1, h, w) in [0, 1] -> five feature maps, finest first; h and w multiples of 32."""

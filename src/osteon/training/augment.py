@@ -25,7 +25,9 @@ class Motion:
     flips: bool = True
 
 
-def random_affine(rng: np.random.Generator, motion: Motion, *, centre_xy: tuple[float, float], canvas_px: int) -> Affine:
+def random_affine(
+    rng: np.random.Generator, motion: Motion, *, centre_xy: tuple[float, float], canvas_px: int
+) -> Affine:
     """A random turn, scale and mirroring that brings `centre_xy` of the source to the middle of the canvas."""
     angle = rng.uniform(-motion.rotation_degrees, motion.rotation_degrees)
     if rng.random() < motion.quarter_turn:

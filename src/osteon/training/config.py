@@ -11,7 +11,7 @@ class LoopSettings:
     the decay of the averaged weights by step; the average is what is evaluated, saved as best, and exported.
     """
 
-    epochs: int = 40
+    epochs: int = 48
     batch: int = 8
     learning_rate: float = 1.5e-3
     pretrained_rate: float = 5e-4
@@ -35,9 +35,9 @@ class DetectorSettings:
 
     arch: str = "nanocsp"
     side_px: int = 640
-    canvas_px: int = 512
+    canvas_px: int = 448
     normals: float = 0.8
-    settle_epochs: int = 4
+    settle_epochs: int = 3
     centred: float = 0.75
     rotation_degrees: float = 25.0
     scale_low: float = 0.7

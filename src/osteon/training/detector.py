@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from osteon.evaluation.detection import Judged, summary
+from osteon.evaluation.judge import MIN_SCORE, truth_boxes
 from osteon.inference.postprocess import Detections, detections
 from osteon.models.criteria import DetectionTargets, detection_loss
 from osteon.models.nanocsp import decode
 from osteon.training.augment import Motion, erase, move, random_affine, shade, visible_box, warp
 from osteon.training.config import DetectorSettings, LoopSettings
 from osteon.training.loop import device
-from osteon.training.pictures import Picture, truth_boxes
+from osteon.training.pictures import Picture
 
-MIN_SCORE = 0.005
 IOU_THRESHOLD = 0.5
 MASK_STRIDE = 8
 Batch = tuple[Tensor, DetectionTargets]
@@ -174,8 +174,6 @@ def detect(model: nn.Module, pictures: Sequence[Picture], *, batch: int = 4) -> 
         scores = predictions.logits.float().sigmoid().cpu().numpy()
         for picture, its_boxes, its_scores in zip(chosen, boxes, scores, strict=True):
             found.append(
-                detections(
-                    its_boxes, its_scores, picture.placement, min_score=MIN_SCORE, iou_threshold=IOU_THRESHOLD
-                )
+                detections(its_boxes, its_scores, picture.placement, min_score=MIN_SCORE, iou_threshold=IOU_THRESHOLD)
             )
     return found

@@ -88,7 +88,7 @@ class Training(Generic[Batch]):
 
     def __init__(self, model: nn.Module, task: Task[Batch], settings: LoopSettings, folder: Path) -> None:
         self.device = device()
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.task, self.settings, self.folder = task, settings, folder
         self.average = Average(copy.deepcopy(self.model).eval(), settings.ema)
         self.optimiser = self._optimiser()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from osteon.datasets.case import Case
 from osteon.errors import InvalidImage
 from osteon.files import read
-from osteon.geometry import Boxes, Placement
+from osteon.geometry import Placement
 from osteon.preprocess import letterbox
 
 
@@ -44,12 +44,6 @@ class Picture:
             points = np.concatenate(instance.polygons) if instance.polygons else corners
             outlines.append(points * scale)
         return outlines
-
-
-def truth_boxes(case: Case) -> Boxes:
-    """(k, 4) boxes of the case's objects in image pixels."""
-    boxes = [instance.box_xyxy_px for instance in case.instances or () if not instance.ignore]
-    return np.array(boxes, np.float32).reshape(-1, 4)
 
 
 def load(

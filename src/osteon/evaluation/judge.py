@@ -1,0 +1,65 @@
+"""A model file run over the cases of a data set: ONNX Runtime, the same code as in the pipeline, no torch."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from osteon.datasets.case import Case
+from osteon.errors import InvalidImage
+from osteon.evaluation.detection import Judged
+from osteon.evaluation.gate import GateReading, reading
+from osteon.files import read
+from osteon.geometry import Boxes
+from osteon.inference.postprocess import detections
+from osteon.inference.session import Session
+from osteon.preprocess import Letterboxed, letterbox
+
+MIN_SCORE = 0.005
+Progress = Callable[[str, int, int], None]
+
+
+def truth_boxes(case: Case) -> Boxes:
+    """(k, 4) boxes of the case's objects in image pixels, ignored ones left out."""
+    boxes = [instance.box_xyxy_px for instance in case.instances or () if not instance.ignore]
+    return np.array(boxes, np.float32).reshape(-1, 4)
+
+
+def judge_detector(session: Session, cases: Sequence[Case], *, progress: Progress | None = None) -> list[Judged]:
+    """The detector's boxes on every case that can be read and whose truth is known."""
+    known = [case for case in cases if case.fractured is not None and case.instances is not None]
+    judged = []
+    for case, square in _squares(known, session.card.side_px, progress):
+        boxes, scores = session.run(square.pixels)
+        found = detections(
+            boxes, scores, square.placement, min_score=MIN_SCORE, iou_threshold=session.card.iou_threshold
+        )
+        judged.append(Judged(case.name, found, truth_boxes(case)))
+    return judged
+
+
+def judge_gate(session: Session, cases: Sequence[Case], *, progress: Progress | None = None) -> list[GateReading]:
+    """The gate's answer on every case that can be read."""
+    return [
+        reading(case, session.run(square.pixels)[0][0], square.placement)
+        for case, square in _squares(cases, session.card.side_px, progress)
+    ]
+
+
+def _squares(cases: Sequence[Case], side_px: int, progress: Progress | None) -> Iterator[tuple[Case, Letterboxed]]:
+    """The readable cases, letterboxed ahead of their use by one thread, a few at a time."""
+    with ThreadPoolExecutor(1) as pool:
+        for start in range(0, len(cases), 16):
+            chosen = cases[start : start + 16]
+            for case, square in zip(chosen, pool.map(lambda c: _square(c, side_px), chosen), strict=True):
+                if square:
+                    yield case, square
+            if progress:
+                progress("analysing", start + len(chosen), len(cases))
+
+
+def _square(case: Case, side_px: int) -> Letterboxed | None:
+    try:
+        return letterbox(read(case.path)[0].pixels, side_px=side_px)
+    except InvalidImage:
+        return None

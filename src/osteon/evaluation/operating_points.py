@@ -1,0 +1,147 @@
+"""Cuts and calibration, chosen on validation pictures only."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osteon.errors import InvalidDataset
+from osteon.evaluation.detection import Judged, match
+from osteon.inference.card import Calibration, OperatingPoint
+
+DOUBT_SENSITIVITY = 0.90
+FRACTURE_SPECIFICITY = 0.95
+HIT_IOU = 0.3
+"""Overlap at which a box counts as pointing at a fracture, for calibration."""
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How much bone the gate saw on a picture, and whether the picture is a radiograph."""
+
+    radiograph: bool
+    area_fraction: float
+    confidence: float
+
+
+def gate_points(pictures: Sequence[Shown]) -> dict[str, OperatingPoint]:
+    """Cuts on area and confidence that turn away no radiograph of these, and as many other pictures as they can.
+
+    Each cut lies in the middle of the gap below the lowest radiograph: halfway (by logarithm for the area) to the
+    highest of the other pictures that it turns away. A picture shows bone when it reaches both.
+
+    Raises:
+        InvalidDataset: no radiographs, or no other pictures.
+    """
+    area = np.array([p.area_fraction for p in pictures])
+    confidence = np.array([p.confidence for p in pictures])
+    radiograph = np.array([p.radiograph for p in pictures], np.bool_)
+    if not radiograph.any() or radiograph.all():
+        raise InvalidDataset("cuts need radiographs and other pictures", hint="add a folder of --negatives")
+    cuts = {
+        "area_fraction": _gap(np.log(area + 1e-4), radiograph, lambda v: float(np.exp(v) - 1e-4)),
+        "confidence": _gap(confidence, radiograph, float),
+    }
+    passes = (area >= cuts["area_fraction"]) & (confidence >= cuts["confidence"])
+    measured = {
+        "recall": float(passes[radiograph].mean()),
+        "specificity": float((~passes[~radiograph]).mean()),
+        "radiographs": int(radiograph.sum()),
+        "others": int((~radiograph).sum()),
+    }
+    return {name: OperatingPoint(round(cut, 4), measured) for name, cut in cuts.items()}
+
+
+def _gap(values: Values, radiograph: NDArray[np.bool_], back: Callable[[float], float]) -> float:
+    lowest = values[radiograph].min()
+    below = values[~radiograph & (values < lowest)]
+    return back(float((lowest + below.max()) / 2 if below.size else lowest - 0.01))
+
+
+def detector_points(pictures: Sequence[Judged]) -> dict[str, OperatingPoint]:
+    """`doubt`: the highest cut whose sensitivity by picture is 0.90; `fracture`: the lowest with specificity 0.95.
+
+    Where the two would cross, `fracture` is never below `doubt`.
+
+    Raises:
+        InvalidDataset: no fractured, or no normal picture.
+    """
+    best = np.array([p.found.best for p in pictures], np.float64)
+    fractured = np.array([p.fractured for p in pictures], np.bool_)
+    if not fractured.any() or fractured.all():
+        raise InvalidDataset(
+            "operating points need fractured and normal pictures", hint="add normal films to the validation part"
+        )
+    highs = np.sort(best[fractured])
+    doubt = highs[int(np.floor((1 - DOUBT_SENSITIVITY) * len(highs)))]
+    normals = np.sort(best[~fractured])
+    above = np.nextafter(normals[int(np.ceil(FRACTURE_SPECIFICITY * len(normals))) - 1], 1)
+    cuts = {"fracture": max(float(above), float(doubt)), "doubt": max(float(doubt), 0.01)}
+    return {name: OperatingPoint(_down(cut), at_cut(pictures, _down(cut))) for name, cut in cuts.items()}
+
+
+def _down(cut: float) -> float:
+    """Rounded down to 6 places, so that the picture which set the cut still reaches it."""
+    return float(np.floor(cut * 1e6) / 1e6)
+
+
+def at_cut(pictures: Sequence[Judged], threshold: float) -> dict[str, float]:
+    """Sensitivity and specificity by picture, and precision and recall by box (IoU 0.5), at a cut."""
+    called = np.array([p.found.best >= threshold for p in pictures], np.bool_)
+    fractured = np.array([p.fractured for p in pictures], np.bool_)
+    hits = [match(p, iou_threshold=0.5)[p.found.scores >= threshold] for p in pictures]
+    boxes, true = sum(len(h) for h in hits), int(sum(h.sum() for h in hits))
+    figures = {
+        "sensitivity": called[fractured].mean() if fractured.any() else np.nan,
+        "specificity": (~called[~fractured]).mean() if (~fractured).any() else np.nan,
+        "box_precision": true / boxes if boxes else 0.0,
+        "box_recall": true / max(1, sum(len(p.truth_xyxy_px) for p in pictures)),
+    }
+    return {name: round(float(value), 4) for name, value in figures.items()}
+
+
+def box_outcomes(pictures: Sequence[Judged]) -> tuple[Values, NDArray[np.bool_]]:
+    """(n,) score of every box and whether it points at a fracture (IoU 0.3)."""
+    scores = [p.found.scores.astype(np.float64) for p in pictures]
+    hits = [match(p, iou_threshold=HIT_IOU) for p in pictures]
+    return np.concatenate(scores), np.concatenate(hits)
+
+
+def fit_calibration(scores: Values, hits: NDArray[np.bool_], *, steps: int = 50) -> Calibration:
+    """The logistic curve over the score's logit with the highest likelihood (Platt 1999, with his smoothed targets).
+
+    Raises:
+        InvalidDataset: only hits, or none.
+    """
+    if not hits.any() or hits.all():
+        raise InvalidDataset(
+            "calibration needs boxes that hit and boxes that miss", hint="use a larger validation part"
+        )
+    inside = np.clip(scores, 1e-6, 1 - 1e-6)
+    rows = np.stack([np.log(inside / (1 - inside)), np.ones_like(inside)], 1)
+    positive, negative = int(hits.sum()), int((~hits).sum())
+    wanted = np.where(hits, (positive + 1) / (positive + 2), 1 / (negative + 2))
+    line = np.array([1.0, 0.0])
+    for _ in range(steps):  # Newton's method
+        probability = 1 / (1 + np.exp(-(rows @ line)))
+        gradient = rows.T @ (probability - wanted)
+        curvature = (rows * (probability * (1 - probability))[:, None]).T @ rows + 1e-6 * np.eye(2)
+        change = np.linalg.solve(curvature, gradient)
+        line = line - np.clip(change, -2, 2)
+        if np.abs(change).max() < 1e-8:
+            break
+    return Calibration(round(float(line[0]), 6), round(float(line[1]), 6))
+
+
+def calibration_error(probabilities: Values, hits: NDArray[np.bool_], *, bins: int = 10) -> float:
+    """Expected calibration error: mean distance of probability and share of hits over equal-width bins."""
+    where = np.minimum((probabilities * bins).astype(np.intp), bins - 1)
+    gaps = [
+        abs(float(probabilities[where == b].mean() - hits[where == b].mean())) * int((where == b).sum())
+        for b in range(bins)
+        if (where == b).any()
+    ]
+    return round(sum(gaps) / len(probabilities), 4)

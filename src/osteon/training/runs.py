@@ -1,0 +1,105 @@
+"""A training from data to checkpoint: what `osteon train` calls."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+from osteon.datasets.case import Case, Manifest
+from osteon.datasets.masks import has_mask
+from osteon.datasets.split import Split
+from osteon.errors import InvalidDataset
+from osteon.models.csp import ConvBlock, calibrate
+from osteon.training.architectures import SCRATCH, build, start
+from osteon.training.checkpoint import Checkpoint
+from osteon.training.config import DetectorSettings, GateSettings, LoopSettings
+from osteon.training.detector import DetectorTask
+from osteon.training.gate import GateTask
+from osteon.training.loop import Progress, Training
+from osteon.training.masks import targets
+from osteon.training.pictures import load
+
+CALIBRATION_BATCHES = 8
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a training starts and what it leaves: starting weights, folder of results, whether to go on."""
+
+    folder: Path
+    weights: str = SCRATCH
+    resume: bool = True
+
+
+def train_detector(
+    manifest: Manifest,
+    split: Split,
+    run: Run,
+    *,
+    settings: DetectorSettings,
+    loop: LoopSettings,
+    progress: Progress | None = None,
+) -> Checkpoint:
+    """Train a fracture detector on the `train` part and validate on `valid`; the best checkpoint.
+
+    Raises:
+        InvalidDataset: the training part holds no fracture with a box.
+    """
+    train, valid = _parts(manifest, split)
+    train = [case for case in train if case.fractured is not None and case.instances is not None]
+    if not any(case.instances for case in train):
+        raise InvalidDataset(
+            "the training part holds no fracture with a box", hint="give a data set with boxes, or another split"
+        )
+    model = build("detector", settings.arch)
+    pretrained = start(model, run.weights)
+    pictures = [load(cases, side_px=settings.side_px, progress=progress)[0] for cases in (train, valid)]
+    task = DetectorTask(
+        pictures[0], pictures[1], settings=settings, loop=loop, split_hash=split.hash, pretrained=pretrained
+    )
+    _unfold(model, [task.batch(0, step % task.steps())[0] for step in range(CALIBRATION_BATCHES)], pretrained)
+    return _trained(Training(model, task, loop, run.folder), run, progress)
+
+
+def train_gate(
+    manifest: Manifest,
+    split: Split,
+    run: Run,
+    *,
+    settings: GateSettings,
+    loop: LoopSettings,
+    progress: Progress | None = None,
+) -> Checkpoint:
+    """Train a gate on the `train` part (drawn bones, and pictures without any); the best checkpoint.
+
+    Raises:
+        InvalidDataset: the training part holds no drawn mask.
+    """
+    parts = [[c for c in cases if has_mask(c) or not c.radiograph] for cases in _parts(manifest, split)]
+    if not any(has_mask(case) for case in parts[0]):
+        raise InvalidDataset("the training part holds no mask", hint="give pictures with outlines or mask files")
+    model = build("gate", settings.arch)
+    pretrained = start(model, run.weights)
+    train, valid = (targets(load(cases, side_px=settings.side_px, progress=progress)[0]) for cases in parts)
+    task = GateTask(train, valid, settings=settings, loop=loop, split_hash=split.hash, pretrained=pretrained)
+    _unfold(model, [task.batch(0, step % task.steps())[0] for step in range(CALIBRATION_BATCHES)], pretrained)
+    return _trained(Training(model, task, loop, run.folder), run, progress)
+
+
+def _parts(manifest: Manifest, split: Split) -> tuple[Sequence[Case], Sequence[Case]]:
+    return split.select(manifest, "train").cases, split.select(manifest, "valid").cases
+
+
+def _unfold(model: torch.nn.Module, batches: list[torch.Tensor], pretrained: bool) -> None:
+    if pretrained and any(isinstance(module, ConvBlock) for module in model.modules()):
+        calibrate(model, batches)
+
+
+def _trained(training: Training[Any], run: Run, progress: Progress | None) -> Checkpoint:
+    cv2.setNumThreads(1)  # pictures are changed beside the model; OpenCV's own threads only get in its way
+    if run.resume:
+        training.resume()
+    return training.run(progress)
