@@ -76,6 +76,12 @@ def test_an_inverse_presentation_lut_shape_inverts_once(picture: builders.Pictur
         np.testing.assert_array_equal(grey(data), grey(builders.grey12(picture)))
 
 
+def test_monochrome1_is_inverted_though_its_lut_shape_says_identity(picture: builders.Picture) -> None:
+    shape = {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "IDENTITY"}
+    data = builders.dataset(4095 - builders.stored(picture), BitsStored=12, **shape, **builders.window())
+    np.testing.assert_array_equal(grey(data), grey(builders.grey12(picture)))
+
+
 def test_the_window_follows_the_standard() -> None:
     values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
     shares = {}

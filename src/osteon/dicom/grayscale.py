@@ -105,7 +105,11 @@ def _spread(values: Values, chosen: NDArray[np.bool_]) -> Grey:
 
 
 def look(dataset: Dataset, frame: int, *, photometric: str, signed: bool, range_of_stored: tuple[int, int]) -> Look:
-    """The look of a frame, from the data set or, in enhanced objects, from its functional groups."""
+    """The look of a frame, from the data set or, in enhanced objects, from its functional groups.
+
+    MONOCHROME1 is inverted whatever the presentation LUT shape says: the standard wants INVERSE with it, and where a
+    file has IDENTITY, viewers go by the photometric interpretation (dcmtk alone by the shape).
+    """
     transform = _group(dataset, frame, "PixelValueTransformationSequence")
     slope, intercept = number(transform, "RescaleSlope") or 1.0, number(transform, "RescaleIntercept") or 0.0
     modality = _table(transform, "ModalityLUTSequence", signed=signed)
