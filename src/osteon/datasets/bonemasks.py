@@ -5,6 +5,7 @@ from pathlib import Path
 
 from osteon.datasets import coco, fracatlas, pictures
 from osteon.datasets.case import Manifest
+from osteon.datasets.recognise import open_dataset
 
 
 def read(outlines: Path, films: Path, negatives: Path | None = None) -> Manifest:
@@ -27,3 +28,21 @@ def read(outlines: Path, films: Path, negatives: Path | None = None) -> Manifest
     )
     others = pictures.read(negatives).cases if negatives else ()
     return Manifest("bonemasks", cases + others, bones.remarks)
+
+
+def open_masks(place: Path, *, films: Path | None = None, negatives: Path | None = None) -> Manifest:
+    """Any data set with masks or outlines, with the pictures below `negatives` behind it.
+
+    Args:
+        place: the data set; the COCO file of bone outlines where `films` is given.
+        films: FracAtlas, whose films `place` outlines.
+        negatives: folder of pictures that are not radiographs.
+
+    Raises:
+        InvalidDataset: one of them is not what it should be.
+    """
+    if films:
+        return read(place, films, negatives)
+    manifest = open_dataset(place)
+    others = pictures.read(negatives).cases if negatives else ()
+    return replace(manifest, cases=manifest.cases + others)

@@ -26,18 +26,19 @@ Progress = Callable[[int, int], None]
 
 Kind = Literal["bytes", "pixels", "near"]
 
-LIKELY = 0.80
+LIKELY = 0.70
 """Correlation of coarse thumbnails from which a pair is looked at closely."""
 LIKELY_TURNED = 0.85
 """Likewise for mirrored and turned copies, of which there are seven times as many candidates."""
-SAME = 0.84
+SAME = 0.83
 """Local correlation from which two pictures count as one film."""
 
 _COARSE_SIDE_PX = 64
 _FINE_SIDE_PX = 128
 _SHIFT_PX = 6
 _BLOCK_ROWS = 512
-_LEAST_DECODED = 0.4
+_LEAST_COMPARED = 0.4
+_BLOCK_PX = 8
 
 _TURNS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "": lambda picture: picture,
@@ -102,8 +103,8 @@ def fingerprint(name: str, path: Path) -> Fingerprint:
         return Fingerprint(name, digest, problem=problem)
     pixels = hashlib.sha256(repr(grey.shape).encode() + grey.tobytes()).hexdigest()
     thumbnail = cv2.resize(grey, (_FINE_SIDE_PX, _FINE_SIDE_PX), interpolation=cv2.INTER_AREA)
-    decoded = _decoded_share(grey) if problem else 1.0
     height, width = grey.shape
+    decoded = _decoded_share(grey) if problem else 1.0
     return Fingerprint(name, digest, pixels, np.asarray(thumbnail, np.uint8), problem, decoded, (height, width))
 
 
@@ -151,21 +152,22 @@ def _decode_damaged(data: bytes) -> tuple[Grey | None, str]:
 
 
 def _decoded_share(grey: Grey) -> float:
+    """The share of the rows above a truncation, behind which Pillow leaves black; less a block row filled in part."""
     rows = np.flatnonzero(grey.any(axis=1))
-    return max(_LEAST_DECODED, (int(rows[-1]) + 1 - 8) / grey.shape[0]) if rows.size else _LEAST_DECODED
+    return max(_LEAST_COMPARED, (int(rows[-1]) + 1 - _BLOCK_PX) / len(grey)) if rows.size else _LEAST_COMPARED
 
 
 def find_duplicates(prints: Sequence[Fingerprint], *, turned: bool = True) -> list[Pair]:
     """All pairs which show one film, ordered as `prints`; with `turned`, mirrored and turned copies as well."""
     pairs = {(pair.first, pair.second): pair for pair in _exact(prints)}
     usable = [item for item in prints if item.thumbnail is not None]
-    coarse = _coarse(usable)
+    coarse, local = _coarse(usable), _LocalContrasts(usable)
     for first, second, turn in _likely(usable, coarse, turned=turned):
         names = (usable[first].name, usable[second].name)
         known = pairs.get(names)
         if known and (known.kind != "near" or not turn):
             continue
-        similarity = _fine_similarity(usable[first], usable[second], turn)
+        similarity = local.similarity(first, second, turn)
         if similarity >= SAME and similarity > (known.similarity if known else 0):
             pairs[names] = Pair(*names, "near", similarity, turn)
     order = {item.name: index for index, item in enumerate(prints)}
@@ -232,22 +234,39 @@ def _likely_truncated(prints: Sequence[Fingerprint], coarse: NDArray[np.float32]
                 yield min(index, int(other)), max(index, int(other)), ""
 
 
-def _fine_similarity(first: Fingerprint, second: Fingerprint, turn: str) -> float:
-    """The best local correlation over small shifts, of the rows that both have."""
-    assert first.thumbnail is not None and second.thumbnail is not None
-    rows = int(min(first.decoded, second.decoded) * _FINE_SIDE_PX)
-    one, two = first.thumbnail, np.ascontiguousarray(_TURNS[turn](second.thumbnail))
-    if not turn:
-        one, two = one[:rows], two[:rows]
-    inner = _local_contrast(two)[_SHIFT_PX:-_SHIFT_PX, _SHIFT_PX:-_SHIFT_PX]
-    return float(min(1.0, cv2.matchTemplate(_local_contrast(one), inner, cv2.TM_CCOEFF_NORMED).max()))
+class _LocalContrasts:
+    """The pictures with local mean and deviation normalised, made when first needed and kept as bytes."""
+
+    def __init__(self, prints: Sequence[Fingerprint]) -> None:
+        self._prints = prints
+        self._made: dict[int, Grey] = {}
+
+    def similarity(self, first: int, second: int, turn: str) -> float:
+        """The best local correlation over small shifts, of the rows that both have."""
+        share = 1.0 if turn else min(self._prints[first].decoded, self._prints[second].decoded)
+        rows = int(share * _FINE_SIDE_PX)
+        one, two = self._of(first, "", rows), self._of(second, turn, rows)
+        inner = two[_SHIFT_PX:-_SHIFT_PX, _SHIFT_PX:-_SHIFT_PX]
+        return float(np.clip(cv2.matchTemplate(one, inner, cv2.TM_CCOEFF_NORMED).max(), 0, 1))
+
+    def _of(self, index: int, turn: str, rows: int) -> Grey:
+        whole = not turn and rows == _FINE_SIDE_PX
+        if whole and index in self._made:
+            return self._made[index]
+        thumbnail = self._prints[index].thumbnail
+        assert thumbnail is not None
+        made = _local_contrast(np.ascontiguousarray(_TURNS[turn](thumbnail)[:rows]))
+        if whole:
+            self._made[index] = made
+        return made
 
 
-def _local_contrast(picture: Grey) -> NDArray[np.float32]:
+def _local_contrast(picture: Grey) -> Grey:
+    """Deviations from the local mean in local standard deviations, 32 grey levels each, about 128."""
     values = picture.astype(np.float32)
     values -= cv2.GaussianBlur(values, (0, 0), 6)
     deviation = np.sqrt(np.maximum(cv2.GaussianBlur(values * values, (0, 0), 6), 0))
-    return np.asarray(values / (deviation + 2), np.float32)
+    return np.asarray(np.clip(values / (deviation + 2) * 32 + 128, 0, 255), np.uint8)
 
 
 def groups_of(pairs: Iterable[Pair]) -> tuple[tuple[str, ...], ...]:
