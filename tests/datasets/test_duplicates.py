@@ -10,6 +10,7 @@ import pytest
 from osteon.datasets import fracatlas
 from osteon.datasets.case import Case
 from osteon.datasets.duplicates import (
+    Fingerprint,
     Pair,
     duplicate_groups,
     find_duplicates,
@@ -70,7 +71,7 @@ def test_an_altered_copy_is_a_near_duplicate(tmp_path: Path, change: str) -> Non
     altered = build.save(turn(change, build.film(1, 200, 160)), tmp_path / "altered.jpg")
     (found,) = pairs([*cases, case(altered)])
     assert (found.first, found.second, found.kind, found.turned) == ("1.png", "altered.jpg", "near", "")
-    assert 0.84 <= found.similarity <= 1
+    assert 0.83 <= found.similarity <= 1
 
 
 @pytest.mark.parametrize("change", ["mirrored", "turned 90", "turned 180", "mirrored, turned 90"])
@@ -136,6 +137,18 @@ def test_pairs_join_to_groups(tmp_path: Path) -> None:
     assert seen == [(number, 5) for number in range(1, 6)]
 
 
+def test_a_copy_moved_by_some_pixels_is_a_near_duplicate() -> None:
+    soft = cv2.GaussianBlur(np.random.default_rng(5).normal(0, 1, (300, 300)), (0, 0), 9)
+    scene = np.asarray((soft - soft.min()) / np.ptp(soft) * 255, np.uint8)
+    prints = [
+        Fingerprint(name, name, name, np.ascontiguousarray(cv2.resize(cut, (128, 128), interpolation=cv2.INTER_AREA)))
+        for name, cut in (("a", scene[:256, :256]), ("b", scene[8:264, 6:262]))
+    ]
+    (found,) = find_duplicates(prints)
+    assert found.kind == "near"
+    assert found.similarity > 0.95
+
+
 def test_joining_makes_one_of_what_overlaps() -> None:
     assert joined([["a"], ["b", "c"], ["d"], ["c", "d"], []]) == (("a",), ("b", "c", "d"))
     assert groups_of([]) == ()
@@ -146,7 +159,7 @@ def test_the_known_duplicates_of_fracatlas_are_found_and_look_alikes_are_not() -
         pytest.skip("../shared/data/fracatlas is not there")
     manifest = fracatlas.read(build.SHARED / "fracatlas")
     numbers = {1978, 3070, 986, 1403, 314, 659}  # hands and feet of different people in one pose, looked at
-    numbers |= {2646, 4072, 2746, 4117, 2960, 4258, 2617, 4028, 2, 1295}  # one film each; 4258 and 4028 are truncated
+    numbers |= {2904, 4232, 2646, 4072, 2746, 4117, 2960, 4258, 2617, 4028, 2, 1295}  # one film each, some damaged
     chosen = manifest.only({f"IMG{number:07d}.jpg" for number in numbers})
     found = {tuple(int(name[3:-4]) for name in group) for group in duplicate_groups(chosen)}
-    assert found == {(2646, 4072), (2746, 4117), (2960, 4258), (2617, 4028), (2, 1295)}
+    assert found == {(2904, 4232), (2646, 4072), (2746, 4117), (2960, 4258), (2617, 4028), (2, 1295)}

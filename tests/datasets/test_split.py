@@ -155,15 +155,22 @@ def test_the_official_split_loses_its_leaks() -> None:
 
     cases = [case(f"t{number}", True, "train") for number in range(4)]
     cases += [case(f"v{number}", True, "valid") for number in range(4)]
-    cases += [case("test", True, "test"), case("unlisted", True)]
+    cases += [case("test", True, "test"), case("unlisted", True), case("twin of unlisted", False)]
     cases += [case(f"n{number:03d}", False) for number in range(104)]
-    groups = [["t0", "v0"], ["t1", "n000"], ["v1", "n001"], ["test", "n002"], ["unlisted", "n003"], ["n004", "n005"]]
+    groups = [
+        ["t0", "v0"],
+        ["t1", "n000"],
+        ["v1", "n001"],
+        ["test", "n002"],
+        ["unlisted", "twin of unlisted", "n003"],
+        ["n004", "n005"],
+    ]
     made = official_split(Manifest("made", tuple(cases)), groups)
     part = made.part_of()
     assert [name for name in made.parts["train"] if name.startswith("t")] == ["t0", "t1", "t2", "t3"]
     assert [name for name in made.parts["valid"] if name.startswith("v")] == ["v1", "v2", "v3"]
     assert made.parts["test"] == ("test",)
-    assert made.parts[LEFT_OUT] == ("n000", "n001", "n002", "n003", "unlisted", "v0")
+    assert made.parts[LEFT_OUT] == ("n000", "n001", "n002", "n003", "twin of unlisted", "unlisted", "v0")
     assert part["n004"] == part["n005"]
     assert sum(name.startswith("n") for name in made.parts["valid"]) == 10
 

@@ -40,8 +40,8 @@ def reading(case: Case, square: NDArray[np.float32], placement: Placement) -> Ga
 
 
 def summary(readings: Sequence[GateReading]) -> dict[str, Any]:
-    """Dice and IoU of bone over radiographs, by body part too."""
-    drawn = [r for r in readings if r.radiograph and r.dice is not None and r.iou is not None]
+    """Dice and IoU over the pictures with a drawn mask, by body part too."""
+    drawn = [r for r in readings if r.dice is not None and r.iou is not None]
     parts = sorted({r.body_part for r in drawn})
     return {
         "dice": spread([r.dice for r in drawn if r.dice is not None]),
@@ -59,3 +59,15 @@ def separation(readings: Sequence[Shown]) -> float:
     if not radiograph.any() or radiograph.all():
         return 1.0
     return float((shown[~radiograph] < shown[radiograph].min()).mean())
+
+
+def decision(readings: Sequence[Shown], *, area_fraction: float, confidence: float) -> dict[str, float]:
+    """Recall on radiographs and specificity on other pictures of "shows bone" at two cuts; counts of both kinds."""
+    passes = np.array([r.area_fraction >= area_fraction and r.confidence >= confidence for r in readings], np.bool_)
+    radiograph = np.array([r.radiograph for r in readings], np.bool_)
+    figures = {"radiographs": float(radiograph.sum()), "others": float((~radiograph).sum())}
+    if radiograph.any():
+        figures["recall"] = round(float(passes[radiograph].mean()), 4)
+    if (~radiograph).any():
+        figures["specificity"] = round(float((~passes[~radiograph]).mean()), 4)
+    return figures

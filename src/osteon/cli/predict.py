@@ -1,0 +1,138 @@
+"""`osteon predict`: both stages on files, folders and globs."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import click
+
+from osteon.cli import message
+from osteon.cli.tables import coco_results, csv_text, json_text, rich_table
+from osteon.findings import Failure, Findings
+
+if TYPE_CHECKING:
+    from osteon.inference.analysis import Consumer
+    from osteon.inference.pipeline import Pipeline
+
+Language = Literal["en", "ru"]
+FORMATS = ("table", "json", "csv", "coco")
+FILES = {"json": "findings.json", "csv": "findings.csv", "coco": "coco.json"}
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  osteon predict wrist.dcm
+  osteon predict films/ --format json > findings.json
+  osteon predict "archive/**/*.dcm" --out results --draw --language ru
+"""
+)
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for results and overlays.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="Of the result.")
+@click.option("--draw", is_flag=True, help="Write an overlay picture for each image (into --out, default: osteon-out).")
+@click.option("--min-score", type=click.FloatRange(0, 1), help="Least raw score of a box. [default: the doubt cut]")
+@click.option("--language", type=click.Choice(("en", "ru")), default="en", show_default=True, help="Of overlays.")
+@click.option("--gate", type=click.Path(dir_okay=False, path_type=Path), help="Another gate model (ONNX with a card).")
+@click.option("--detector", type=click.Path(dir_okay=False, path_type=Path), help="Another detector model.")
+@click.pass_context
+def predict(
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    out: Path | None,
+    form: str,
+    draw: bool,
+    min_score: float | None,
+    language: str,
+    gate: Path | None,
+    detector: Path | None,
+) -> None:
+    """Say whether pictures show bone, and where fractures are suspected.
+
+    PATHS are files, folders (searched through) and glob patterns: JPEG, PNG, TIFF, BMP, WebP, DICOM.
+    The result goes to standard output, or into --out. Exit status 1: some file failed, the others are given.
+    """
+    from osteon.files import find
+
+    files = list(find(paths))
+    if draw and not out:
+        out = Path("osteon-out")
+    workers = min(len(files), os.cpu_count() or 1) or 1
+    pipeline = _pipeline(gate, detector, threads=1 if workers > 1 else os.cpu_count() or 1)
+    then = _drawer(out, cast(Language, language)) if draw and out else None
+    findings: list[Findings] = []
+    failures: list[Failure] = []
+    for result in _results(pipeline, files, workers, min_score, then):
+        if isinstance(result, Failure):
+            failures.append(result)
+        else:
+            findings.append(result)
+    _give(findings, failures, form, out)
+    for failure in failures:
+        message(f"{failure.source}: {failure.message} ({failure.hint})")
+    ctx.exit(1 if failures else 0)
+
+
+def _pipeline(gate: Path | None, detector: Path | None, *, threads: int) -> "Pipeline":
+    from osteon.inference.pipeline import DETECTOR_FILE, GATE_FILE, Pipeline
+
+    return Pipeline.bundled(gate=gate or GATE_FILE, detector=detector or DETECTOR_FILE, threads=threads)
+
+
+def _results(
+    pipeline: "Pipeline", files: list[Path], workers: int, min_score: float | None, then: "Consumer | None"
+) -> Iterator[Findings | Failure]:
+    """Every finding and failure, without pixels or maps, with a progress bar where there is more than one file."""
+    from osteon.inference.analysis import analyse_file, analyse_files, slim
+
+    if len(files) == 1:
+        for result in analyse_file(pipeline, files[0], min_score=min_score, then=then):
+            yield result if isinstance(result, Failure) else slim(result)
+        return
+    from osteon.cli.progress import bars
+
+    with bars() as report:
+        batches = analyse_files(pipeline, files, workers=workers, min_score=min_score, then=then)
+        for done, results in enumerate(batches, start=1):
+            for result in results:
+                yield result if isinstance(result, Failure) else slim(result)
+            report("analysing", done, len(files))
+
+
+def _drawer(out: Path, language: Language) -> "Consumer":
+    from osteon.files import overlay
+    from osteon.files.masks import picture_name
+    from osteon.radiograph import Radiograph
+
+    taken: set[str] = set()
+
+    def draw(radiograph: Radiograph, findings: Findings) -> None:
+        path = out / picture_name(radiograph, "overlay", taken)
+        overlay.write(path, overlay.draw(radiograph, findings, language=language))
+
+    return draw
+
+
+def _give(findings: list[Findings], failures: list[Failure], form: str, out: Path | None) -> None:
+    if form == "table":
+        if findings:
+            rich_table(findings)
+        if out:
+            _write(out / FILES["json"], json_text(findings, failures))
+        return
+    text = {
+        "json": lambda: json_text(findings, failures),
+        "csv": lambda: csv_text(findings),
+        "coco": lambda: coco_results(findings),
+    }[form]()
+    if out:
+        _write(out / FILES[form], text)
+    else:
+        click.echo(text, nl=not text.endswith("\n"))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text + ("" if text.endswith("\n") else "\n"), encoding="utf-8")
+    message(f"wrote {path}")

@@ -1,0 +1,80 @@
+"""Findings as a table on the terminal, CSV, JSON, or COCO results."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+
+from osteon.findings import Failure, Findings, Fracture, document
+
+COLUMNS = ("source", "decision", "bone_area", "bone_confidence", "fractures", "best_score", "best_probability", "ms")
+CATEGORY_ID = 1
+"""COCO category of a fracture; the only one."""
+STYLES = {"fracture": "bold red", "doubt": "yellow", "no_fracture": "green", "not_a_radiograph": "dim"}
+
+
+def row(findings: Findings) -> tuple[str, ...]:
+    """The cells of COLUMNS."""
+    best = max(findings.fractures, key=lambda fracture: fracture.score, default=None)
+    return (
+        findings.source,
+        findings.decision,
+        f"{findings.bone.area_fraction:.2f}",
+        f"{findings.bone.confidence:.2f}",
+        str(len(findings.fractures)) if findings.detector else "",
+        f"{best.score:.2f}" if best else "",
+        f"{best.probability:.2f}" if best else "",
+        f"{findings.timing_ms['total']:.0f}",
+    )
+
+
+def rich_table(findings: Sequence[Findings]) -> None:
+    """Print the table on standard output; plain text where that is no terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*(column.replace("_", " ") for column in COLUMNS))
+    for finding in findings:
+        table.add_row(*row(finding), style=STYLES[finding.decision])
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+
+
+def json_text(findings: Sequence[Findings], failures: Sequence[Failure]) -> str:
+    """The JSON document of interfaces.md."""
+    return json.dumps(document(findings, failures), ensure_ascii=False, indent=1)
+
+
+def csv_text(findings: Sequence[Findings]) -> str:
+    """One line a picture, COLUMNS as header."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(row(finding) for finding in findings)
+    return buffer.getvalue()
+
+
+def coco_results(findings: Sequence[Findings]) -> str:
+    """The COCO results list: every box that was reported, candidates too, best first within a picture.
+
+    `image_id` is the picture's place in the list, from 1; evaluators with ids of their own go by `file_name`.
+    """
+    rows = [
+        _coco_row(number, finding.source, box)
+        for number, finding in enumerate(findings, start=1)
+        for box in (*finding.fractures, *finding.candidates)
+    ]
+    return json.dumps(rows, ensure_ascii=False, indent=1)
+
+
+def _coco_row(image_id: int, source: str, fracture: Fracture) -> dict[str, object]:
+    x0, y0, x1, y1 = fracture.box_xyxy_px
+    return {
+        "image_id": image_id,
+        "file_name": source.replace("\\", "/").rsplit("/", 1)[-1],
+        "category_id": CATEGORY_ID,
+        "bbox": [round(x0, 2), round(y0, 2), round(x1 - x0, 2), round(y1 - y0, 2)],
+        "score": round(fracture.score, 6),
+    }

@@ -1,0 +1,143 @@
+"""Checkpoint -> released model: ONNX, figures and cuts from validation, all of it in the card."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from osteon.datasets.case import Case, Manifest
+from osteon.datasets.split import Split
+from osteon.errors import InvalidDataset, ModelMismatch
+from osteon.evaluation import detection, gate
+from osteon.evaluation.judge import Progress, judge_detector, judge_gate
+from osteon.evaluation.operating_points import (
+    box_outcomes,
+    calibration_error,
+    detector_points,
+    fit_calibration,
+    gate_points,
+)
+from osteon.files import read
+from osteon.inference.card import Card
+from osteon.inference.session import Session
+from osteon.preprocess import letterbox
+from osteon.training.checkpoint import Checkpoint
+from osteon.training.export import Parity, export, parity
+
+PARITY_TOLERANCE = {"probabilities": 1e-3, "boxes": 0.05, "scores": 1e-3}
+"""Largest allowed difference of torch and ONNX Runtime: probabilities and scores, and pixels for boxes."""
+PARITY_PICTURES = 8
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a person says of a model that its checkpoint does not know."""
+
+    name: str
+    version: str
+    licence: str
+    training_data: str
+
+
+def release(
+    checkpoint: Checkpoint,
+    path: Path,
+    about: Release,
+    *,
+    manifest: Manifest,
+    split: Split,
+    more: Sequence[Case] = (),
+    progress: Progress | None = None,
+) -> tuple[Card, Parity]:
+    """Export, measure on the `valid` part with ONNX Runtime, choose cuts, and write the file with its card.
+
+    Args:
+        checkpoint: of a gate or a detector.
+        path: file to write.
+        about: name, version, licence, data.
+        manifest: the data set that it was trained on.
+        split: the split of the training; its hash must be the checkpoint's.
+        more: further pictures for the gate's cuts, none of them trained on.
+        progress: reporter.
+
+    Raises:
+        ModelMismatch: another split than the training's, or torch and ONNX disagree.
+        InvalidDataset: the validation part cannot set cuts.
+    """
+    if split.hash != checkpoint.split_hash:
+        raise ModelMismatch(
+            f"the checkpoint was trained on split {checkpoint.split_hash}, not {split.hash}",
+            hint="give the split file that lies beside the checkpoint",
+        )
+    cases = split.select(manifest, "valid").cases
+    card = _draft(checkpoint, about)
+    export(checkpoint, path, card)
+    difference = parity(checkpoint, path, _squares(cases, card.side_px))
+    for name, largest in difference.largest.items():
+        if largest > PARITY_TOLERANCE[name]:
+            raise ModelMismatch(
+                f"torch and ONNX differ by {largest:.2g} in {name}", hint="report this with the versions of both"
+            )
+    session = Session(path, task=card.task)
+    measured = _gate_card if card.task == "gate" else _detector_card
+    card = measured(card, session, cases, more, progress)
+    export(checkpoint, path, card)
+    return card, difference
+
+
+def _draft(checkpoint: Checkpoint, about: Release) -> Card:
+    side_px = checkpoint.settings[checkpoint.task]["side_px"]
+    return Card(
+        name=about.name,
+        task=cast(Any, checkpoint.task),
+        version=about.version,
+        arch=checkpoint.arch,
+        side_px=side_px,
+        labels=("bone",) if checkpoint.task == "gate" else ("fracture",),
+        operating_points={},
+        licence=about.licence,
+        training_data=about.training_data,
+        split_hash=checkpoint.split_hash,
+        metrics={},
+        settings={**checkpoint.settings, "epoch": checkpoint.epoch},
+    )
+
+
+def _gate_card(card: Card, session: Session, cases: Sequence[Case], more: Sequence[Case], progress: Any) -> Card:
+    readings = judge_gate(session, [*cases, *more], progress=progress)
+    figures = gate.summary(readings)
+    points = gate_points(readings)
+    metrics = {
+        "bone_dice": figures["dice"]["mean"],
+        "bone_dice_median": figures["dice"]["median"],
+        "bone_iou": figures["iou"]["mean"],
+        **points["area_fraction"].measured,
+    }
+    return replace(card, operating_points=points, metrics=metrics)
+
+
+def _detector_card(card: Card, session: Session, cases: Sequence[Case], _more: Sequence[Case], progress: Any) -> Card:
+    judged = judge_detector(session, cases, progress=progress)
+    scores, hits = box_outcomes(judged)
+    calibration = fit_calibration(scores, hits)
+    probabilities = np.array([calibration.probability(float(score)) for score in scores])
+    metrics = detection.summary(judged)
+    metrics |= {
+        "fractured_pictures": sum(p.fractured for p in judged),
+        "normal_pictures": sum(not p.fractured for p in judged),
+        "calibration_error": calibration_error(probabilities, hits),
+    }
+    return replace(card, operating_points=detector_points(judged), calibration=calibration, metrics=metrics)
+
+
+def _squares(cases: Sequence[Case], side_px: int) -> list[Any]:
+    """Some pictures of several sizes, letterboxed: the first of each size, then the first of all."""
+    sizes: dict[tuple[int | None, int | None], Case] = {}
+    for case in cases:
+        sizes.setdefault((case.height_px, case.width_px), case)
+    chosen = list({id(case): case for case in (*sizes.values(), *cases)}.values())[:PARITY_PICTURES]
+    if not chosen:
+        raise InvalidDataset("the validation part is empty", hint="give a split with pictures in `valid`")
+    return [letterbox(read(case.path)[0].pixels, side_px=side_px).pixels for case in chosen]
