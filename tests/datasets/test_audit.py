@@ -29,6 +29,7 @@ def faulty(tmp_path: Path) -> Manifest:
         case("same patient.png", 1, split="valid", patient="p1", fractured=False),
         case("original.png", 2, (Instance("fracture", box),), fractured=True, split="train"),
         case("copy.png", 2, fractured=False, split="valid"),
+        case("kept copy.png", 2, (Instance("fracture", box),), fractured=True, split="train"),
         case("unmarked.png", 3, None, fractured=True),
         case("wrong size.png", 4, height_px=160, width_px=200),
         case("turned.jpg", 5, height_px=160, width_px=200),
@@ -50,19 +51,20 @@ def test_each_fault_is_found_and_nothing_else(report: Audit) -> None:
     assert report.broken == (("cut.jpg", "truncated"), ("absent.png", "absent"))
     assert report.rotated == (("turned.jpg", 6),)
     assert report.wrong_sizes == ("wrong size.png",)
-    assert report.duplicate_groups == report.opposite_labels == (("copy.png", "original.png"),)
+    assert report.duplicate_groups == report.opposite_labels == (("copy.png", "kept copy.png", "original.png"),)
     assert report.boxes_outside == (("boxes.png", 1),)
     assert report.boxes_degenerate == (("boxes.png", 2),)
     assert report.fractured_unmarked == ("unmarked.png",)
     assert report.leaks == (
         ("original.png", "copy.png", "one film"),
+        ("copy.png", "kept copy.png", "one film"),
         ("boxes.png", "same patient.png", "one patient"),
     )
 
 
 def test_cases_are_counted_by_label_part_and_body_part(report: Audit) -> None:
-    assert report.counts["label"] == {"unknown": 4, "fractured": 3, "not fractured": 2}
-    assert report.counts["split"] == {"": 5, "train": 2, "valid": 2}
+    assert report.counts["label"] == {"unknown": 4, "fractured": 4, "not fractured": 2}
+    assert report.counts["split"] == {"": 5, "train": 3, "valid": 2}
 
 
 def test_the_summary_and_the_json_tell_the_same(report: Audit) -> None:

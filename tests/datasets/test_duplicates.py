@@ -138,7 +138,7 @@ def test_pairs_join_to_groups(tmp_path: Path) -> None:
 
 
 def test_a_copy_moved_by_some_pixels_is_a_near_duplicate() -> None:
-    soft = cv2.GaussianBlur(np.random.default_rng(5).normal(0, 1, (300, 300)), (0, 0), 9)
+    soft = cv2.GaussianBlur(np.random.default_rng(5).normal(0, 1, (300, 300)), (0, 0), 12)
     scene = np.asarray((soft - soft.min()) / np.ptp(soft) * 255, np.uint8)
     prints = [
         Fingerprint(name, name, name, np.ascontiguousarray(cv2.resize(cut, (128, 128), interpolation=cv2.INTER_AREA)))
