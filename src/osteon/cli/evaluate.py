@@ -69,6 +69,7 @@ def evaluate_gate(
     from osteon.datasets.bonemasks import open_masks
     from osteon.evaluation import gate
     from osteon.evaluation.judge import judge_gate
+    from osteon.evaluation.operating_points import decision
     from osteon.inference.pipeline import GATE_FILE
     from osteon.inference.session import Session
 
@@ -77,7 +78,7 @@ def evaluate_gate(
     with bars() as report:
         readings = judge_gate(session, manifest.cases, progress=report)
     figures = gate.summary(readings)
-    figures["decision"] = gate.decision(
+    figures["decision"] = decision(
         readings, area_fraction=session.card.cut("area_fraction"), confidence=session.card.cut("confidence")
     )
     _give(figures, session, split_hash, part)

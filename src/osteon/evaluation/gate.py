@@ -59,15 +59,3 @@ def separation(readings: Sequence[Shown]) -> float:
     if not radiograph.any() or radiograph.all():
         return 1.0
     return float((shown[~radiograph] < shown[radiograph].min()).mean())
-
-
-def decision(readings: Sequence[Shown], *, area_fraction: float, confidence: float) -> dict[str, float]:
-    """Recall on radiographs and specificity on other pictures of "shows bone" at two cuts; counts of both kinds."""
-    passes = np.array([r.area_fraction >= area_fraction and r.confidence >= confidence for r in readings], np.bool_)
-    radiograph = np.array([r.radiograph for r in readings], np.bool_)
-    figures = {"radiographs": float(radiograph.sum()), "others": float((~radiograph).sum())}
-    if radiograph.any():
-        figures["recall"] = round(float(passes[radiograph].mean()), 4)
-    if (~radiograph).any():
-        figures["specificity"] = round(float((~passes[~radiograph]).mean()), 4)
-    return figures

@@ -45,20 +45,27 @@ def gate_points(pictures: Sequence[Shown]) -> dict[str, OperatingPoint]:
         "area_fraction": _gap(np.log(area + 1e-4), radiograph, lambda v: float(np.exp(v) - 1e-4)),
         "confidence": _gap(confidence, radiograph, float),
     }
-    passes = (area >= cuts["area_fraction"]) & (confidence >= cuts["confidence"])
-    measured = {
-        "recall": float(passes[radiograph].mean()),
-        "specificity": float((~passes[~radiograph]).mean()),
-        "radiographs": int(radiograph.sum()),
-        "others": int((~radiograph).sum()),
-    }
-    return {name: OperatingPoint(round(cut, 4), measured) for name, cut in cuts.items()}
+    cuts = {name: round(cut, 4) for name, cut in cuts.items()}
+    measured = decision(pictures, **cuts)
+    return {name: OperatingPoint(cut, measured) for name, cut in cuts.items()}
 
 
 def _gap(values: Values, radiograph: NDArray[np.bool_], back: Callable[[float], float]) -> float:
     lowest = values[radiograph].min()
     below = values[~radiograph & (values < lowest)]
     return back(float((lowest + below.max()) / 2 if below.size else lowest - 0.01))
+
+
+def decision(pictures: Sequence[Shown], *, area_fraction: float, confidence: float) -> dict[str, float]:
+    """Recall on radiographs and specificity on other pictures of "shows bone" at two cuts; counts of both kinds."""
+    passes = np.array([p.area_fraction >= area_fraction and p.confidence >= confidence for p in pictures], np.bool_)
+    radiograph = np.array([p.radiograph for p in pictures], np.bool_)
+    figures = {"radiographs": float(radiograph.sum()), "others": float((~radiograph).sum())}
+    if radiograph.any():
+        figures["recall"] = round(float(passes[radiograph].mean()), 4)
+    if (~radiograph).any():
+        figures["specificity"] = round(float((~passes[~radiograph]).mean()), 4)
+    return figures
 
 
 def detector_points(pictures: Sequence[Judged]) -> dict[str, OperatingPoint]:
