@@ -88,7 +88,7 @@ def detector_card(**changes: Any) -> Card:
 
 
 def gate_model(card: Card | None = None) -> onnx.ModelProto:
-    """(1, 1, 224, 224) -> (1, 1, 224, 224) bone probability: sigmoid(40 (blurred - 0.35) - 200 relu(mean - 0.42))."""
+    """(1, 1, 224, 224) -> (1, 1, 224, 224) bone probability: sigmoid(40 (blurred - 0.35) - 1000 relu(mean - 0.41))."""
     nodes = [
         helper.make_node("AveragePool", ["image"], ["blurred"], kernel_shape=[9, 9], pads=[4, 4, 4, 4]),
         helper.make_node("Sub", ["blurred", "bright"], ["over"]),
@@ -100,7 +100,7 @@ def gate_model(card: Card | None = None) -> onnx.ModelProto:
         helper.make_node("Sub", ["evidence", "against"], ["logit"]),
         helper.make_node("Sigmoid", ["logit"], ["bone"]),
     ]
-    constants = {"bright": 0.35, "steep": 40.0, "everyday": 0.42, "punish": 200.0}
+    constants = {"bright": 0.35, "steep": 40.0, "everyday": 0.41, "punish": 1000.0}
     shape = [1, 1, GATE_SIDE_PX, GATE_SIDE_PX]
     return _model(nodes, constants, GATE_SIDE_PX, {"bone": shape}, card or gate_card())
 

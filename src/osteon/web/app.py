@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Response
@@ -16,6 +17,20 @@ from osteon.web.service import Service
 from osteon.web.settings import Settings
 
 _SIDE_BY_SIDE_DECODING = 2
+
+
+class _Application(FastAPI):
+    """FastAPI, which cannot be told that the default answer is a problem document and not plain JSON."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        document = super().openapi()
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                content = operation["responses"]["default"]["content"]
+                if "application/json" in content:
+                    content[problems.MEDIA_TYPE] = content.pop("application/json")
+        return document
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -36,7 +51,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         await to_thread.run_sync(service.stop)
 
-    app = FastAPI(
+    app = _Application(
         title="Osteon",
         version=version("osteon"),
         description="Bone and fracture findings on plain radiographs. Decision support for research. "

@@ -8,10 +8,10 @@ from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 
 from osteon.errors import AnalysisNotFound, OsteonError
+from osteon.samples import samples
 from osteon.web import problems
 from osteon.web.catalogue import LANGUAGES, Language, catalogue, preferred
 from osteon.web.routes import Shared
-from osteon.web.samples import samples
 from osteon.web.service import PREVIEW_SIDE_PX
 
 FOLDER = Path(__file__).parent

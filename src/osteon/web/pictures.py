@@ -14,7 +14,7 @@ from osteon.findings import BoneEvidence, Findings, Fracture, ModelRef
 from osteon.radiograph import Radiograph
 
 BONE_RGB = (0, 190, 200)
-_BONE_ALPHA = 130
+_TINT_ALPHA, _EDGE_ALPHA = 42, 150
 _COMPRESSION = 2
 
 
@@ -43,12 +43,13 @@ def bone_png(folder: Path, page: int) -> bytes:
 
 
 def mask_png(probability_map: NDArray[np.float32]) -> bytes:
-    """(h, w) bone probabilities as an RGBA PNG: teal where bone is likelier than not, else transparent."""
-    edge = np.clip((probability_map - 0.35) / 0.3, 0, 1)
+    """(h, w) bone probabilities as an RGBA PNG: a teal tint where bone is likelier than not, stronger at its edge."""
+    inside = (probability_map > 0.5).astype(np.uint8)
+    edge = inside - cv2.erode(inside, np.ones((3, 3), np.uint8), borderValue=0)
     red, green, blue = BONE_RGB
     pixels = np.empty((*probability_map.shape, 4), np.uint8)
     pixels[..., :3] = (blue, green, red)
-    pixels[..., 3] = np.rint(edge * _BONE_ALPHA)
+    pixels[..., 3] = inside * _TINT_ALPHA + edge * _EDGE_ALPHA
     return png(pixels)
 
 

@@ -40,8 +40,7 @@ const MARKS = { queued: "waiting", running: "waiting", failed: "failed", cancell
 function row(analysis) {
   const mark = analysis.decision ?? MARKS[analysis.status];
   const text = word(analysis.decision ? `decision.${analysis.decision}` : `status.${analysis.status}`);
-  const when = new Intl.DateTimeFormat(currentLanguage(), { dateStyle: "short", timeStyle: "short" });
-  const moment = element("time", { className: "quiet", dateTime: analysis.created_at }, when.format(new Date(analysis.created_at)));
+  const moment = element("time", { dateTime: analysis.created_at }, when(new Date(analysis.created_at)));
   const show = element(
     "button",
     { type: "button", className: `open ${mark}` },
@@ -56,6 +55,12 @@ function row(analysis) {
   remove.title = label;
   remove.addEventListener("click", () => ask(analysis));
   return element("li", {}, show, remove);
+}
+
+// The time for today's, the date for older ones.
+function when(moment) {
+  const today = moment.toDateString() === new Date().toDateString();
+  return new Intl.DateTimeFormat(currentLanguage(), today ? { timeStyle: "short" } : { dateStyle: "medium" }).format(moment);
 }
 
 function ask(analysis) {
