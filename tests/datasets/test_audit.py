@@ -30,6 +30,8 @@ def faulty(tmp_path: Path) -> Manifest:
         case("original.png", 2, (Instance("fracture", box),), fractured=True, split="train"),
         case("copy.png", 2, fractured=False, split="valid"),
         case("kept copy.png", 2, (Instance("fracture", box),), fractured=True, split="train"),
+        case("twin.png", 7, (Instance("fracture", box),), fractured=True),
+        case("other twin.png", 7, (Instance("fracture", box),), fractured=True),
         case("unmarked.png", 3, None, fractured=True),
         case("wrong size.png", 4, height_px=160, width_px=200),
         case("turned.jpg", 5, height_px=160, width_px=200),
@@ -51,7 +53,9 @@ def test_each_fault_is_found_and_nothing_else(report: Audit) -> None:
     assert report.broken == (("cut.jpg", "truncated"), ("absent.png", "absent"))
     assert report.rotated == (("turned.jpg", 6),)
     assert report.wrong_sizes == ("wrong size.png",)
-    assert report.duplicate_groups == report.opposite_labels == (("copy.png", "kept copy.png", "original.png"),)
+    opposite = ("copy.png", "kept copy.png", "original.png")
+    assert report.duplicate_groups == (opposite, ("other twin.png", "twin.png"))
+    assert report.opposite_labels == (opposite,)
     assert report.boxes_outside == (("boxes.png", 1),)
     assert report.boxes_degenerate == (("boxes.png", 2),)
     assert report.fractured_unmarked == ("unmarked.png",)
@@ -63,8 +67,8 @@ def test_each_fault_is_found_and_nothing_else(report: Audit) -> None:
 
 
 def test_cases_are_counted_by_label_part_and_body_part(report: Audit) -> None:
-    assert report.counts["label"] == {"unknown": 4, "fractured": 4, "not fractured": 2}
-    assert report.counts["split"] == {"": 5, "train": 3, "valid": 2}
+    assert report.counts["label"] == {"fractured": 6, "not fractured": 2, "unknown": 4}
+    assert report.counts["split"] == {"": 7, "train": 3, "valid": 2}
 
 
 def test_the_summary_and_the_json_tell_the_same(report: Audit) -> None:

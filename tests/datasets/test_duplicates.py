@@ -95,10 +95,10 @@ def test_an_exif_rotation_is_applied_before_comparing(tmp_path: Path) -> None:
 
 def test_a_truncated_copy_is_compared_in_the_rows_it_has(tmp_path: Path) -> None:
     cases = films(tmp_path)
-    (tmp_path / "cut.jpg").write_bytes(build.truncated_jpeg(build.film(4, 200, 160), 0.7))
+    (tmp_path / "cut.jpg").write_bytes(build.truncated_jpeg(build.film(4, 200, 160), 0.5))
     cut = fingerprint("cut.jpg", tmp_path / "cut.jpg")
     assert (cut.problem, cut.size_px) == ("truncated", (200, 160))
-    assert 0.4 < cut.decoded < 0.95
+    assert 0.4 <= cut.decoded < 0.8
     (found,) = pairs([case(tmp_path / "cut.jpg"), *cases])
     assert (found.first, found.second, found.kind) == ("cut.jpg", "4.png", "near")
 

@@ -6,16 +6,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from osteon.datasets.case import Case, Instance
+from osteon.datasets.labels import FRACTURE_LABELS
 
 Mask = NDArray[np.uint8]
 """(height, width) uint8, 0 or 255."""
-NOT_BONE = frozenset({"implant"})
+NOT_BONE = frozenset({"implant", *FRACTURE_LABELS})
 """Labels that are no bone; bone beneath metal is drawn as bone by the data's own convention."""
 
 
 def has_mask(case: Case) -> bool:
-    """Somebody drew the case's objects."""
-    return bool(case.instances) or case.mask_path is not None
+    """Somebody drew the case's bones (or the objects that stand for them); a mere box is no mask."""
+    drawn = (i for i in case.instances or () if not i.ignore and i.label not in NOT_BONE)
+    return case.mask_path is not None or any(i.polygons or i.mask is not None for i in drawn)
 
 
 def painted(case: Case, *, ignore: bool, shape: tuple[int, int]) -> Mask:
