@@ -39,7 +39,7 @@ def match(judged: Judged, *, iou_threshold: float) -> Flags:
     free = np.ones(len(judged.truth_xyxy_px), np.bool_)
     for i, row in enumerate(overlaps):
         choices = np.where(free, row, -1)
-        if choices.size and choices.max() >= iou_threshold:
+        if choices.size and choices.max() >= np.float32(iou_threshold):
             hits[i] = True
             free[int(choices.argmax())] = False
     return hits
@@ -72,7 +72,7 @@ def average_precision(pictures: Sequence[Judged], *, iou_threshold: float = 0.5)
 
 def mean_average_precision(pictures: Sequence[Judged]) -> float:
     """COCO mAP: the mean over IoU thresholds 0.50, 0.55, ... 0.95."""
-    return float(np.mean([average_precision(pictures, iou_threshold=t) for t in np.arange(0.5, 0.96, 0.05)]))
+    return float(np.mean([average_precision(pictures, iou_threshold=t) for t in np.linspace(0.5, 0.95, 10)]))
 
 
 def precision_recall(pictures: Sequence[Judged], *, iou_threshold: float = 0.5) -> tuple[Scores, Scores, Scores]:

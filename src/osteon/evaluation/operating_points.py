@@ -12,6 +12,7 @@ from osteon.inference.card import Calibration, OperatingPoint
 
 DOUBT_SENSITIVITY = 0.90
 FRACTURE_SPECIFICITY = 0.95
+LEAST_DOUBT = 0.01
 HIT_IOU = 0.3
 """Overlap at which a box counts as pointing at a fracture, for calibration."""
 
@@ -45,7 +46,8 @@ def gate_points(pictures: Sequence[Shown]) -> dict[str, OperatingPoint]:
         "area_fraction": _gap(np.log(area + 1e-4), radiograph, lambda v: float(np.exp(v) - 1e-4)),
         "confidence": _gap(confidence, radiograph, float),
     }
-    cuts = {name: round(cut, 4) for name, cut in cuts.items()}
+    lowest = {"area_fraction": area[radiograph].min(), "confidence": confidence[radiograph].min()}
+    cuts = {name: _down(min(cut, float(lowest[name])), places=4) for name, cut in cuts.items()}
     measured = decision(pictures, **cuts)
     return {name: OperatingPoint(cut, measured) for name, cut in cuts.items()}
 
@@ -71,7 +73,8 @@ def decision(pictures: Sequence[Shown], *, area_fraction: float, confidence: flo
 def detector_points(pictures: Sequence[Judged]) -> dict[str, OperatingPoint]:
     """`doubt`: the highest cut whose sensitivity by picture is 0.90; `fracture`: the lowest with specificity 0.95.
 
-    Where the two would cross, `fracture` is never below `doubt`.
+    Where the two would cross, `fracture` is never below `doubt`; `doubt` is never below `LEAST_DOUBT`, even at the
+    price of its sensitivity.
 
     Raises:
         InvalidDataset: no fractured, or no normal picture.
@@ -85,14 +88,22 @@ def detector_points(pictures: Sequence[Judged]) -> dict[str, OperatingPoint]:
     highs = np.sort(best[fractured])
     doubt = highs[int(np.floor((1 - DOUBT_SENSITIVITY) * len(highs)))]
     normals = np.sort(best[~fractured])
-    above = np.nextafter(normals[int(np.ceil(FRACTURE_SPECIFICITY * len(normals))) - 1], 1)
-    cuts = {"fracture": max(float(above), float(doubt)), "doubt": max(float(doubt), 0.01)}
-    return {name: OperatingPoint(_down(cut), at_cut(pictures, _down(cut))) for name, cut in cuts.items()}
+    highest = normals[int(np.ceil(FRACTURE_SPECIFICITY * len(normals))) - 1]
+    low = max(_down(float(doubt)), LEAST_DOUBT)
+    cuts = {"fracture": max(_above(float(highest)), low), "doubt": low}
+    return {name: OperatingPoint(cut, at_cut(pictures, cut)) for name, cut in cuts.items()}
 
 
-def _down(cut: float) -> float:
-    """Rounded down to 6 places, so that the picture which set the cut still reaches it."""
-    return float(np.floor(cut * 1e6) / 1e6)
+def _down(cut: float, *, places: int = 6) -> float:
+    """Rounded down, so that the picture which set the cut still reaches it."""
+    steps = 10**places
+    rounded = float(np.floor(cut * steps) / steps)
+    return rounded if rounded <= cut else float((np.floor(cut * steps) - 1) / steps)
+
+
+def _above(score: float) -> float:
+    """The next higher value with 6 places, which the picture of this score does not reach."""
+    return float((np.floor(score * 1e6) + 1) / 1e6)
 
 
 def at_cut(pictures: Sequence[Judged], threshold: float) -> dict[str, float]:
