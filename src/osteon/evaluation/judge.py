@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from osteon.datasets.case import Case
+from osteon.datasets.labels import FRACTURE_LABELS
 from osteon.errors import InvalidImage
 from osteon.evaluation.detection import Judged
 from osteon.evaluation.gate import GateReading, reading
@@ -20,14 +21,21 @@ Progress = Callable[[str, int, int], None]
 
 
 def truth_boxes(case: Case) -> Boxes:
-    """(k, 4) boxes of the case's objects in image pixels, ignored ones left out."""
-    boxes = [instance.box_xyxy_px for instance in case.instances or () if not instance.ignore]
+    """(k, 4) boxes of the case's fractures in image pixels; other objects and ignored ones are left out."""
+    boxes = [i.box_xyxy_px for i in case.instances or () if not i.ignore and i.label.lower() in FRACTURE_LABELS]
     return np.array(boxes, np.float32).reshape(-1, 4)
+
+
+def truth_known(case: Case) -> bool:
+    """Somebody boxed the case's fractures, or said that there are none; a missing label is no negative."""
+    if case.fractured is None or case.instances is None:
+        return False
+    return case.fractured == bool(len(truth_boxes(case)))
 
 
 def judge_detector(session: Session, cases: Sequence[Case], *, progress: Progress | None = None) -> list[Judged]:
     """The detector's boxes on every case that can be read and whose truth is known."""
-    known = [case for case in cases if case.fractured is not None and case.instances is not None]
+    known = [case for case in cases if truth_known(case)]
     judged = []
     for case, square in _squares(known, session.card.side_px, progress):
         boxes, scores = session.run(square.pixels)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from osteon.datasets.labels import FRACTURE_LABELS
 from osteon.evaluation.detection import Judged, summary
 from osteon.evaluation.judge import MIN_SCORE, truth_boxes
 from osteon.inference.postprocess import Detections, detections
@@ -37,7 +38,7 @@ class Example:
 def example(picture: Picture, rng: np.random.Generator, settings: DetectorSettings, *, gentle: bool) -> Example:
     """A random view of a picture; `gentle` shows the whole square, little changed."""
     height, width = picture.pixels.shape
-    outlines = picture.outlines()
+    outlines = picture.outlines(FRACTURE_LABELS)
     middle = (width / 2, height / 2)
     if gentle:
         canvas = settings.side_px
@@ -95,7 +96,7 @@ class DetectorTask:
     ) -> None:
         self.arch, self.split_hash = settings.arch, split_hash
         self.detector, self.loop, self.valid, self.pretrained = settings, loop, valid, pretrained
-        self.fractured = [p for p in train if p.case.fractured and p.case.instances]
+        self.fractured = [p for p in train if p.case.fractured]
         self.normal = [p for p in train if p.case.fractured is False]
         self._orders: dict[int, list[Picture]] = {}
 
@@ -139,13 +140,13 @@ class DetectorTask:
         return detection_loss(model(pixels), targets)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Figures of the validation pictures, and `selection`: the mean of mAP50, mAP30 and AUROC."""
+        """Figures of the validation pictures, and `selection`: the mean of mAP50, mAP30 and, with normals, AUROC."""
         judged = [
             Judged(p.case.name, found, truth_boxes(p.case))
             for p, found in zip(self.valid, detect(model, self.valid), strict=True)
         ]
         figures = summary(judged)
-        figures["selection"] = round((figures["map50"] + figures["map30"] + figures["auroc"]) / 3, 4)
+        figures["selection"] = round(float(np.nanmean([figures[n] for n in ("map50", "map30", "auroc")])), 4)
         return figures
 
     def groups(self, model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

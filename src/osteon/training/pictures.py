@@ -28,15 +28,15 @@ class Picture:
         square[: self.pixels.shape[0], : self.pixels.shape[1]] = self.pixels / np.float32(255)
         return square
 
-    def outlines(self, label: str = "") -> list[NDArray[np.float64]]:
-        """Points of each object (all with the label, or every one), in model pixels: its outline, or its box."""
+    def outlines(self, labels: frozenset[str]) -> list[NDArray[np.float64]]:
+        """Points of each object with one of the labels, in model pixels: its outline, or its box."""
         scale = np.array(
             [
                 self.placement.placed_width_px / self.placement.width_px,
                 self.placement.placed_height_px / self.placement.height_px,
             ]
         )
-        chosen = [i for i in self.case.instances or () if not i.ignore and label in ("", i.label)]
+        chosen = [i for i in self.case.instances or () if not i.ignore and i.label.lower() in labels]
         outlines = []
         for instance in chosen:
             x0, y0, x1, y1 = instance.box_xyxy_px

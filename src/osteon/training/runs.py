@@ -12,6 +12,7 @@ from osteon.datasets.case import Case, Manifest
 from osteon.datasets.masks import has_mask
 from osteon.datasets.split import Split
 from osteon.errors import InvalidDataset
+from osteon.evaluation.judge import truth_known
 from osteon.models.csp import ConvBlock, calibrate
 from osteon.training.architectures import SCRATCH, build, start
 from osteon.training.checkpoint import Checkpoint
@@ -46,14 +47,14 @@ def train_detector(
     """Train a fracture detector on the `train` part and validate on `valid`; the best checkpoint.
 
     Raises:
-        InvalidDataset: the training part holds no fracture with a box.
+        InvalidDataset: the training or the validation part holds no fracture with a box.
     """
-    train, valid = _parts(manifest, split)
-    train = [case for case in train if case.fractured is not None and case.instances is not None]
-    if not any(case.instances for case in train):
-        raise InvalidDataset(
-            "the training part holds no fracture with a box", hint="give a data set with boxes, or another split"
-        )
+    train, valid = ([case for case in cases if truth_known(case)] for cases in _parts(manifest, split))
+    for part, cases in (("training", train), ("validation", valid)):
+        if not any(case.fractured for case in cases):
+            raise InvalidDataset(
+                f"the {part} part holds no fracture with a box", hint="give a data set with boxes, or another split"
+            )
     model = build("detector", settings.arch)
     pretrained = start(model, run.weights)
     pictures = [load(cases, side_px=settings.side_px, progress=progress)[0] for cases in (train, valid)]
@@ -76,11 +77,12 @@ def train_gate(
     """Train a gate on the `train` part (drawn bones, and pictures without any); the best checkpoint.
 
     Raises:
-        InvalidDataset: the training part holds no drawn mask.
+        InvalidDataset: the training or the validation part holds no drawn mask.
     """
     parts = [[c for c in cases if has_mask(c) or not c.radiograph] for cases in _parts(manifest, split)]
-    if not any(has_mask(case) for case in parts[0]):
-        raise InvalidDataset("the training part holds no mask", hint="give pictures with outlines or mask files")
+    for part, cases in zip(("training", "validation"), parts, strict=True):
+        if not any(has_mask(case) for case in cases):
+            raise InvalidDataset(f"the {part} part holds no mask", hint="give pictures with outlines or mask files")
     model = build("gate", settings.arch)
     pretrained = start(model, run.weights)
     train, valid = (targets(load(cases, side_px=settings.side_px, progress=progress)[0]) for cases in parts)
