@@ -1,5 +1,6 @@
 """Names of architectures, and how each starts: from scratch, from a weight file, or from ImageNet by torchvision."""
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -53,10 +54,9 @@ def start(model: nn.Module, weights: str) -> bool:
     path = Path(weights)
     if not path.is_file():
         raise ConfigurationError(f"no weight file {weights}", hint="give a path, 'imagenet' or 'none'")
-    state = _state(path)
     try:
-        _load(model, state)
-    except (KeyError, RuntimeError) as error:
+        _load(model, _state(path))
+    except (KeyError, ValueError, RuntimeError, EOFError, AttributeError, pickle.UnpicklingError) as error:
         raise ModelMismatch(
             f"the weights in {path.name} do not fit this architecture", hint="give weights of the same backbone"
         ) from error

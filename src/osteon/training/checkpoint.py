@@ -1,6 +1,7 @@
 """Checkpoints: everything a training needs to go on, and everything a reader needs to know how it was made."""
 
 import os
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class Checkpoint:
         """A checkpoint from its file; raises ModelMismatch where it is none."""
         try:
             return cls(**torch.load(path, map_location="cpu", weights_only=True))
-        except (OSError, RuntimeError, TypeError, ValueError, EOFError) as error:
+        except (OSError, RuntimeError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
             raise ModelMismatch(
                 f"{path} is no Osteon checkpoint", hint="give a best.pt or last.pt written by `osteon train`"
             ) from error

@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from osteon.errors import ModelMismatch
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.config import LoopSettings
 
@@ -106,11 +107,22 @@ class Training(Generic[Batch]):
         return torch.optim.AdamW(groups)
 
     def resume(self) -> bool:
-        """Go on from `last.pt` where there is one; True if so."""
+        """Go on from `last.pt` where there is one; True if so.
+
+        Raises:
+            ModelMismatch: it is of another model, or was trained on another split (whose validation part this one
+                may train on).
+        """
         path = self.folder / "last.pt"
         if not path.is_file():
             return False
         saved = Checkpoint.read(path)
+        mine = (self.task.name, self.task.arch, self.task.split_hash)
+        if (saved.task, saved.arch, saved.split_hash) != mine:
+            raise ModelMismatch(
+                f"{path} is a {saved.task} ({saved.arch}) on split {saved.split_hash}, not {' '.join(mine)}",
+                hint="train in another folder, or remove this one's last.pt",
+            )
         self.model.load_state_dict(saved.resume["model"])
         self.average.model.load_state_dict(saved.weights)
         self.average.steps = saved.resume["average_steps"]
