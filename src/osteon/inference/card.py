@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from osteon.errors import ModelMismatch
 
@@ -95,6 +95,7 @@ class Card:
             value = json.loads(text)
             points = {name: OperatingPoint(**point) for name, point in value.pop("operating_points").items()}
             calibration = value.pop("calibration")
+            _check_kinds(value, points)
             return cls(
                 **value | {"labels": tuple(value["labels"])},
                 operating_points=points,
@@ -115,3 +116,14 @@ class Card:
                 hint="choose operating points with `osteon evaluate` and export again",
             )
         return self.operating_points[name].threshold
+
+
+def _check_kinds(value: Mapping[str, Any], points: Mapping[str, OperatingPoint]) -> None:
+    """Raise TypeError where a number, text or list that inference relies on is of another kind."""
+    if type(value["side_px"]) is not int or value["side_px"] < 1:
+        raise TypeError("side_px")
+    if not isinstance(value["labels"], list) or value["task"] not in get_args(Task):
+        raise TypeError("labels or task")
+    numbers = [point.threshold for point in points.values()] + [value.get("iou_threshold", 0.5)]
+    if not all(type(number) in (int, float) for number in numbers):
+        raise TypeError("a threshold")

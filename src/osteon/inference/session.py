@@ -29,12 +29,7 @@ class Session:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's own errors share no base class but Exception
-            raise ModelMismatch(
-                f"{path.name} is no model that ONNX Runtime can load", hint="restore the file or export it again"
-            ) from error
+        self._session = _loaded(content, options, path)
         self.card = _card(self._session, path, task)
         self.ref = ModelRef(self.card.name, self.card.version, hashlib.sha256(content).hexdigest())
         self._input = self._session.get_inputs()[0].name
@@ -46,10 +41,12 @@ class Session:
 
 
 def read_card(path: Path) -> tuple[Card, ModelRef]:
-    """A model's card and identity."""
+    """A model's card and identity; raises ModelMismatch where the file is missing, damaged, or has no card."""
     content = _content(path)
-    session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
-    card = _card(session, path, None)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    card = _card(_loaded(content, options, path), path, None)
     return card, ModelRef(card.name, card.version, hashlib.sha256(content).hexdigest())
 
 
@@ -59,6 +56,15 @@ def _content(path: Path) -> bytes:
     except OSError as error:
         raise ModelMismatch(
             f"no model file {path.name}", hint="install Osteon again, or give the path of an exported model"
+        ) from error
+
+
+def _loaded(content: bytes, options: ort.SessionOptions, path: Path) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own errors share no base class but Exception
+        raise ModelMismatch(
+            f"{path.name} is no model that ONNX Runtime can load", hint="restore the file or export it again"
         ) from error
 
 
