@@ -70,7 +70,8 @@ def visible_box(
 
 
 def shade(rng: np.random.Generator, image: NDArray[np.uint8], *, strength: float = 1.0) -> Grey:
-    """Gamma, contrast, brightness, blur, sharpening, local equalisation, a mark and noise; float32 in [0, 1]."""
+    """Gamma, contrast, brightness, blur, sharpening, local equalisation and noise; float32 in [0, 1]; black stays."""
+    black = image == 0
     if rng.random() < 0.15 * strength:
         image = cv2.createCLAHE(float(rng.uniform(1, 4)), (8, 8)).apply(image)  # type: ignore[assignment]
     gamma = np.exp(rng.uniform(-0.5, 0.5) * strength)
@@ -78,7 +79,7 @@ def shade(rng: np.random.Generator, image: NDArray[np.uint8], *, strength: float
     brightness = rng.uniform(-0.12, 0.12) * strength
     ramp = (np.linspace(0, 1, 256) ** gamma - 0.5) * contrast + 0.5 + brightness
     table = np.clip(ramp, 0, 1).astype(np.float32)
-    table[0] = 0.0  # the letterbox's black stays black
+    table[0] = 0.0
     grey = table[image]
     if rng.random() < 0.25 * strength:
         sigma = float(rng.uniform(0.4, 1.6))
@@ -87,6 +88,7 @@ def shade(rng: np.random.Generator, image: NDArray[np.uint8], *, strength: float
     if rng.random() < 0.3 * strength:
         noise = rng.standard_normal(grey.shape, np.float32)
         grey = np.clip(grey + noise * np.float32(rng.uniform(0.005, 0.05)), 0, 1)
+    grey[black] = 0  # as in the letterbox's padding
     return np.ascontiguousarray(grey, np.float32)
 
 
