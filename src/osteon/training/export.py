@@ -79,6 +79,15 @@ def export(checkpoint: Checkpoint, path: Path, card: Card) -> None:
     path.write_bytes(model.SerializeToString())
 
 
+def write_card(draft: Path, path: Path, card: Card) -> None:
+    """Write an exported model again with another card; `path` is replaced in one step."""
+    model = onnx.load(str(draft))
+    onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
+    unfinished = path.with_suffix(".part")
+    unfinished.write_bytes(model.SerializeToString())
+    unfinished.replace(path)
+
+
 def _forget_machine(model: Any) -> None:
     """Drop the stack traces that the exporter leaves: they name folders of this machine and bloat the file."""
     for node in model.graph.node:

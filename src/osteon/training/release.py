@@ -24,7 +24,7 @@ from osteon.inference.card import Card
 from osteon.inference.session import Session
 from osteon.preprocess import letterbox
 from osteon.training.checkpoint import Checkpoint
-from osteon.training.export import Parity, export, parity
+from osteon.training.export import Parity, export, parity, write_card
 
 PARITY_TOLERANCE = {"probabilities": 1e-3, "boxes": 0.05, "scores": 1e-3}
 """Largest allowed difference of torch and ONNX Runtime: probabilities and scores, and pixels for boxes."""
@@ -72,19 +72,28 @@ def release(
             hint="give the split file that lies beside the checkpoint",
         )
     cases = split.select(manifest, "valid").cases
-    card = _draft(checkpoint, about)
-    export(checkpoint, path, card)
-    difference = parity(checkpoint, path, _squares(cases, card.side_px))
+    draft = path.with_suffix(".draft.onnx")  # until the figures stand, a model at `path` stays as it is
+    try:
+        card, difference = _measured(checkpoint, draft, _draft(checkpoint, about), cases, more, progress)
+        write_card(draft, path, card)
+    finally:
+        draft.unlink(missing_ok=True)
+    return card, difference
+
+
+def _measured(
+    checkpoint: Checkpoint, draft: Path, card: Card, cases: Sequence[Case], more: Sequence[Case], progress: Any
+) -> tuple[Card, Parity]:
+    """Export to `draft`; the card with figures and cuts, and the parity."""
+    export(checkpoint, draft, card)
+    difference = parity(checkpoint, draft, _squares(cases, card.side_px))
     for name, largest in difference.largest.items():
         if largest > PARITY_TOLERANCE[name]:
             raise ModelMismatch(
                 f"torch and ONNX differ by {largest:.2g} in {name}", hint="report this with the versions of both"
             )
-    session = Session(path, task=card.task)
-    measured = _gate_card if card.task == "gate" else _detector_card
-    card = measured(card, session, cases, more, progress)
-    export(checkpoint, path, card)
-    return card, difference
+    measure = _gate_card if card.task == "gate" else _detector_card
+    return measure(card, Session(draft, task=card.task), cases, more, progress), difference
 
 
 def _draft(checkpoint: Checkpoint, about: Release) -> Card:
