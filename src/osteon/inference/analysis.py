@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from osteon.errors import OsteonError
-from osteon.files import read
+from osteon.files.reader import read_pages
 from osteon.findings import Failure, Findings
 from osteon.inference.pipeline import Pipeline
 from osteon.radiograph import Radiograph
@@ -21,7 +21,7 @@ Consumer = Callable[[Radiograph, Findings], None]
 def analyse_file(
     pipeline: Pipeline, path: Path, *, min_score: float | None = None, then: Consumer | None = None
 ) -> list[Result]:
-    """Findings of every page of a file, or the one failure that stopped it.
+    """Findings of every page of a file, up to the failure that stopped it, if any; one page is held at a time.
 
     Args:
         then: called with each radiograph and its findings while the pixels are still at hand (to draw, to save).
@@ -29,13 +29,13 @@ def analyse_file(
     results: list[Result] = []
     started = time.perf_counter()
     try:
-        pages = read(path)
-        read_ms = (time.perf_counter() - started) * 1000 / max(1, len(pages))
-        for radiograph in pages:
+        for radiograph in read_pages(path):
+            read_ms = (time.perf_counter() - started) * 1000
             findings = pipeline.analyse(radiograph, min_score=min_score, read_ms=read_ms)
             if then:
                 then(radiograph, findings)
             results.append(findings)
+            started = time.perf_counter()
     except OsteonError as error:
         results.append(failure(str(path), error))
     return results
@@ -62,12 +62,15 @@ def analyse_files(
         def submit(path: Path) -> None:
             waiting.append(pool.submit(analyse_file, pipeline, path, min_score=min_score, then=then))
 
-        for path in islice(source, 2 * workers):
-            submit(path)
-        while waiting:
-            yield waiting.popleft().result()
-            for path in islice(source, 1):
+        try:
+            for path in islice(source, 2 * workers):
                 submit(path)
+            while waiting:
+                yield waiting.popleft().result()
+                for path in islice(source, 1):
+                    submit(path)
+        finally:  # a caller who has seen enough does not wait for files that nobody has begun
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def slim(findings: Findings) -> Findings:
