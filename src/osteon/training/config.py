@@ -47,11 +47,14 @@ class DetectorSettings:
 
 @dataclass(frozen=True)
 class GateSettings:
-    """The gate's data and augmentation: pictures letterboxed to `side_px`, masks of bone, strongly changed."""
+    """The gate's data and augmentation: pictures letterboxed to `side_px`, masks of bone, strongly changed.
+
+    `negative_share` is how many pictures without bone an epoch shows, as a multiple of those with.
+    """
 
     arch: str = "unet-mobilenetv2"
     side_px: int = 224
     rotation_degrees: float = 40.0
     scale_low: float = 0.6
     scale_high: float = 1.5
-    negatives: float = 0.5
+    negative_share: float = 0.5

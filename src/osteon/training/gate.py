@@ -63,7 +63,7 @@ class GateTask:
         return {"gate": asdict(self.gate), "pictures": counts}
 
     def _drawn(self) -> int:
-        return min(len(self.negative), round(len(self.positive) * self.gate.negatives))
+        return min(len(self.negative), round(len(self.positive) * self.gate.negative_share))
 
     def steps(self) -> int:
         """Batches in an epoch: every picture with bone once, and the draw of those without."""
