@@ -107,8 +107,8 @@ def gate_model(card: Card | None = None) -> onnx.ModelProto:
 
 def detector_model(card: Card | None = None) -> onnx.ModelProto:
     """(1, 1, 640, 640) -> boxes (1, 1024, 4) in model pixels and scores (1, 1024): twice the contrast, at peaks."""
-    pool = {"kernel_shape": [_CELL_PX, _CELL_PX], "strides": [_CELL_PX, _CELL_PX]}
-    window = {"kernel_shape": [5, 5], "pads": [2, 2, 2, 2]}
+    pool: dict[str, Any] = {"kernel_shape": [_CELL_PX, _CELL_PX], "strides": [_CELL_PX, _CELL_PX]}
+    window: dict[str, Any] = {"kernel_shape": [5, 5], "pads": [2, 2, 2, 2]}
     nodes = [
         helper.make_node("AveragePool", ["image"], ["cells"], **pool),
         helper.make_node("Conv", ["cells", "shifts"], ["around"], pads=[_SHIFT_CELLS] * 4),

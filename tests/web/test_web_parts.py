@@ -108,7 +108,7 @@ class TestCatalogue:
         families.add("language")
         for key in catalogue()["en"]:
             assert key in literal or key.split(".")[0] in families, f"{key} is not used"
-        worded = set(re.findall(r"""(?:word|fact)\(["']([\w.]+)["']""", text)) | set(
+        worded = set(re.findall(r"""(?:word|fact)\(["']([\w.]*\w)["']""", text)) | set(
             re.findall(r"""words\[["']([\w.]+)["']\]""", text)
         )
         assert len(worded) > 40

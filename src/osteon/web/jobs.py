@@ -38,15 +38,13 @@ class Job:
         if analysis is None:
             return
         try:
-            kept = self._store.succeed(analysis.id, self._pages(analysis))
-            self._metrics.finished("succeeded")
+            self._keep(analysis, self._store.succeed(analysis.id, self._pages(analysis)), "succeeded")
         except OsteonError as error:
-            kept = self._fail(analysis, error)
+            self._fail(analysis, error)
         except Exception as error:  # noqa: BLE001 - the edge: one file must not end the worker
-            logger.error("analysis %s failed: %s at %s", analysis.id, type(error).__name__, _where(error))
-            kept = self._fail(analysis, OsteonError("the analysis failed inside Osteon", hint="report it with its id"))
-        if not kept:
-            self._store.sweep(analysis.id)
+            mistake = OsteonError("the analysis failed inside Osteon", hint="report it with its id")
+            if self._fail(analysis, mistake):
+                logger.error("analysis %s failed: %s at %s", analysis.id, type(error).__name__, _where(error))
 
     def _pages(self, analysis: Analysis) -> list[dict[str, object]]:
         folder = self._store.folder(analysis.id)
@@ -65,9 +63,17 @@ class Job:
         return pages
 
     def _fail(self, analysis: Analysis, error: OsteonError) -> bool:
-        self._metrics.finished("failed")
         row = failure(analysis.name, error).to_json()
-        return self._store.fail(analysis.id, {key: row[key] for key in ("type", "message", "hint")})
+        noted = self._store.fail(analysis.id, {key: row[key] for key in ("type", "message", "hint")})
+        return self._keep(analysis, noted, "failed")
+
+    def _keep(self, analysis: Analysis, noted: bool, status: str) -> bool:
+        """Count a result that was noted; where the analysis was removed meanwhile, remove what was written since."""
+        if noted:
+            self._metrics.finished(status)
+        else:
+            self._store.sweep(analysis.id)
+        return noted
 
 
 def _where(error: BaseException) -> str:

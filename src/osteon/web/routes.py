@@ -19,7 +19,7 @@ from osteon.web.service import PREVIEW_BYTES, Service
 from osteon.web.store import Analysis, Status
 from osteon.web.uploads import FIELD, received
 
-MOST_WAIT_SECONDS = 60.0
+MOST_WAIT_SECONDS = 300.0
 _LOOK_SECONDS = 0.03
 _EVENTS_LOOK_SECONDS = 0.05
 _HEARTBEAT_SECONDS = 15.0
@@ -44,7 +44,7 @@ def decoding_of(request: Request) -> CapacityLimiter:
 
 Shared = Annotated[Service, Depends(service_of)]
 Decoding = Annotated[CapacityLimiter, Depends(decoding_of)]
-AnalysisId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="id of the analysis")]
+AnalysisId = Annotated[str, Path(description="id of the analysis")]
 PageNumber = Annotated[int, Query(ge=1, le=10_000, description="page or frame, from 1")]
 
 
