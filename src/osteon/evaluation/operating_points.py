@@ -142,13 +142,19 @@ def fit_calibration(scores: Values, hits: NDArray[np.bool_], *, steps: int = 50)
     rows = np.stack([np.log(inside / (1 - inside)), np.ones_like(inside)], 1)
     positive, negative = int(hits.sum()), int((~hits).sum())
     wanted = np.where(hits, (positive + 1) / (positive + 2), 1 / (negative + 2))
+
+    def loss(line: Values) -> float:
+        return float((np.logaddexp(0, rows @ line) - wanted * (rows @ line)).sum())
+
     line = np.array([1.0, 0.0])
-    for _ in range(steps):  # Newton's method
-        probability = 1 / (1 + np.exp(-(rows @ line)))
+    for _ in range(steps):  # Newton's method, each step halved until it gains
+        probability = 1 / (1 + np.exp(-np.clip(rows @ line, -500, 500)))
         gradient = rows.T @ (probability - wanted)
         curvature = (rows * (probability * (1 - probability))[:, None]).T @ rows + 1e-6 * np.eye(2)
         change = np.linalg.solve(curvature, gradient)
-        line = line - np.clip(change, -2, 2)
+        while loss(line - change) > loss(line) and np.abs(change).max() > 1e-9:
+            change = change / 2
+        line = line - change
         if np.abs(change).max() < 1e-8:
             break
     return Calibration(round(float(line[0]), 6), round(float(line[1]), 6))
