@@ -74,6 +74,12 @@ class TestSettings:
         with pytest.raises(ModelMismatch, match="no model file"):
             create_app(Settings(data_dir=tmp_path, gate=tmp_path / "none.onnx"))
 
+    def test_gate_that_cannot_decide_is_said_at_the_start(self, tmp_path: Path) -> None:
+        gate = tmp_path / "gate.onnx"
+        onnx.save(models.gate_model(models.gate_card(operating_points={})), str(gate))
+        with pytest.raises(ModelMismatch, match="operating point"):
+            create_app(Settings(data_dir=tmp_path, gate=gate))
+
     def test_only_settings_reads_the_environment(self) -> None:
         readers = [path.name for path in FOLDER.glob("*.py") if "os.environ" in path.read_text(encoding="utf-8")]
         assert readers == ["settings.py"]

@@ -35,10 +35,12 @@ class Service:
         """A service; nothing waits yet.
 
         Raises:
-            ModelMismatch: the gate's file is missing or none.
+            ModelMismatch: the gate's file is missing or none, or has no operating points.
             ConfigurationError: the data folder cannot be written.
         """
         pipeline = Pipeline.bundled(gate=settings.gate, detector=settings.detector, threads=settings.threads)
+        for cut in ("area_fraction", "confidence"):  # a gate that cannot decide is found now, not at the first upload
+            pipeline.gate.card.cut(cut)
         store = AnalysisStore(settings.data_dir)
         metrics = Metrics(waiting=store.waiting, detector_loaded=lambda: pipeline.detector.loaded)
         job = Job(store, pipeline, metrics)
