@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DRAWN_SEED = 11
 DRAWN_SIZE_PX = (1362, 1119)
-_PHOTOGRAPH = Path(__file__).parent / "photograph.jpg"
+PHOTOGRAPH = Path(__file__).parent / "photograph.jpg"
 
 
 @dataclass(frozen=True)
@@ -83,4 +83,4 @@ def drawn_radiograph() -> bytes:
 
 def photograph() -> bytes:
     """JPEG of a photograph in colour, 400 by 300: a cat."""
-    return _PHOTOGRAPH.read_bytes()
+    return PHOTOGRAPH.read_bytes()
