@@ -1,0 +1,98 @@
+"""The law of the product: the same picture in every encoding gives the same findings."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import builders
+import models
+from osteon.files import read
+from osteon.findings import Findings
+from osteon.inference.pipeline import DETECTOR_FILE, GATE_FILE, Pipeline
+
+KINDS = ["drawn models", "released models"]
+CELL_PX = 10.2
+"""The drawn detector's grid in pixels of the picture: between neighbouring cells on the spot noise may choose."""
+
+
+@cache
+def picture() -> builders.Picture:
+    """A drawn radiograph which the drawn models call a fracture, without ties: soft edges and some grain."""
+    pixels = models.radiograph_pixels(324, 260).astype(np.float32)
+    rows, columns = np.mgrid[0:324, 0:260]
+    pixels -= 0.25 * np.hypot(rows - 166, columns - 134)
+    grain = np.random.default_rng(3).normal(0, 2, pixels.shape)
+    pixels = np.clip(cv2.GaussianBlur(pixels, (0, 0), 2) + grain, 0, 255).astype(np.uint8)
+    pixels[0, :6], pixels[1, :6] = 0, 255
+    return pixels
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def pipeline(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    if request.param == KINDS[0]:
+        return models.pipeline(tmp_path_factory.mktemp("models"))
+    if not (GATE_FILE.is_file() and DETECTOR_FILE.is_file()):
+        pytest.skip(f"no released models in {Path(*GATE_FILE.parts[-3:-1])}")
+    return Pipeline.bundled(threads=1)
+
+
+def analysed(pipeline: Pipeline, encoded: bytes, name: str) -> tuple[Findings, np.ndarray[Any, Any]]:
+    (radiograph,) = read(encoded, name=name)
+    return pipeline.analyse(radiograph), radiograph.pixels
+
+
+def content(findings: Findings) -> dict[str, Any]:
+    """The JSON without what tells files apart."""
+    return {name: v for name, v in findings.to_json().items() if name not in ("source", "sha256", "timing_ms")}
+
+
+def assert_close(found: Findings, expected: Findings, *, score: float, pixels: float) -> None:
+    assert found.decision == expected.decision
+    assert found.bone.present == expected.bone.present
+    assert found.bone.area_fraction == pytest.approx(expected.bone.area_fraction, abs=score)
+    assert found.bone.confidence == pytest.approx(expected.bone.confidence, abs=score)
+    assert len(found.fractures) == len(expected.fractures)
+    for mine, theirs in zip(found.fractures, expected.fractures, strict=True):
+        assert mine.box_xyxy_px == pytest.approx(theirs.box_xyxy_px, abs=pixels)
+        assert mine.score == pytest.approx(theirs.score, abs=score)
+        assert mine.grade == theirs.grade
+
+
+@pytest.fixture(scope="module")
+def known(pipeline: Pipeline) -> dict[bytes, Findings]:
+    """Findings by the pixels they were made from: the reference, 8 bits, is there from the start."""
+    reference, pixels = analysed(pipeline, builders.EXACT["png"](picture()), "png")
+    return {_key(pixels): reference}
+
+
+def _key(pixels: np.ndarray[Any, Any]) -> bytes:
+    return pixels.dtype.str.encode() + pixels.tobytes()
+
+
+def test_the_drawn_models_see_the_fracture(tmp_path: Path) -> None:
+    found, _ = analysed(models.pipeline(tmp_path), builders.EXACT["png"](picture()), "png")
+    assert found.decision == "fracture"
+    assert len(found.fractures) == 1
+
+
+@pytest.mark.parametrize("encoding", builders.EXACT)
+def test_every_lossless_encoding_gives_the_same_findings(
+    encoding: str, pipeline: Pipeline, known: dict[bytes, Findings]
+) -> None:
+    """To the last digit where the file holds the same numbers; where it holds finer ones, as far as 8 bits tell."""
+    found, pixels = analysed(pipeline, builders.EXACT[encoding](picture()), encoding)
+    same = known.setdefault(_key(pixels), found)
+    assert content(found) == content(same)
+    assert_close(found, next(iter(known.values())), score=0.01, pixels=1.0)
+
+
+@pytest.mark.parametrize("encoding", builders.LOSSY)
+def test_every_lossy_encoding_gives_nearly_the_same_findings(
+    encoding: str, pipeline: Pipeline, known: dict[bytes, Findings]
+) -> None:
+    found, _ = analysed(pipeline, builders.LOSSY[encoding][0](picture()), encoding)
+    assert_close(found, next(iter(known.values())), score=0.05, pixels=CELL_PX)
