@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from serving import PATIENT, Running, form, photograph, radiograph, running
 
+from osteon import files
 from osteon.errors import AnalysisNotFound, ConfigurationError, TooManyWaiting
+from osteon.web import decoded
 from osteon.web.jobs import PoolRunner
 from osteon.web.service import Service
 from osteon.web.settings import Settings
@@ -125,6 +127,36 @@ class TestJob:
         answer = server.client.post("/api/v1/analyses", files=files, params={"wait": 30}).json()
         stored = [server.service.store.find(analysis["id"]) for analysis in answer["analyses"]]
         assert [(one.status, one.attempts) for one in stored] == [("succeeded", 1)] * 12
+
+
+class TestDecodedPages:
+    def test_file_is_decoded_once(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+        decodings: list[object] = []
+        read_pages = files.read_pages
+
+        def counted(source: bytes | Path, *, name: str) -> object:
+            decodings.append(source)
+            return read_pages(source, name=name)
+
+        monkeypatch.setattr(decoded, "read_pages", counted)
+        service = Service.of(replace(settings, immediate=True))
+        ((analysis,), _) = service.accept([Upload("a.png", radiograph())])
+        assert service.store.find(analysis.id).status == "succeeded"
+        assert len(decodings) == 1
+        service.stop()
+
+    def test_what_does_not_fit_is_decoded_again(self) -> None:
+        shelf = decoded.DecodedPages(most_bytes=450 * 350)
+        pages = shelf.checked(radiograph(), name="a.png")
+        assert len(pages) == 1
+        shelf.put("first", pages)
+        shelf.put("second", pages)
+        assert shelf.take("second") == []
+        assert shelf.take("first") == pages
+        assert shelf.take("first") == []
+        shelf.put("second", pages)
+        assert shelf.take("second") == pages, "there is room again"
+        assert decoded.DecodedPages(most_bytes=450 * 350 - 1).checked(radiograph(), name="a.png") == []
 
 
 class TestStore:

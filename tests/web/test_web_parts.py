@@ -10,6 +10,7 @@ from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 
+import onnx
 import pytest
 from serving import Running, radiograph
 

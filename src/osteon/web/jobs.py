@@ -5,16 +5,15 @@ the store, so a runner may forget everything; after a restart it is told again.
 """
 
 import logging
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from osteon.errors import OsteonError
-from osteon.files import read_pages
 from osteon.inference.analysis import failure
 from osteon.inference.pipeline import Pipeline
-from osteon.web import pictures
+from osteon.web import decoded, pictures
+from osteon.web.decoded import DecodedPages
 from osteon.web.metrics import Metrics
 from osteon.web.store import ORIGINAL, Analysis, AnalysisStore
 
@@ -27,18 +26,22 @@ _READ = 0.1
 class Job:
     """Claim a queued analysis, analyse each page of its file, note the result. Called with an id."""
 
-    def __init__(self, store: AnalysisStore, pipeline: Pipeline, metrics: Metrics) -> None:
+    def __init__(
+        self, store: AnalysisStore, pipeline: Pipeline, metrics: Metrics, *, shelf: DecodedPages | None = None
+    ) -> None:
         self._store = store
         self._pipeline = pipeline
         self._metrics = metrics
+        self._shelf = shelf or DecodedPages()
 
     def __call__(self, analysis_id: str) -> None:
         """Do it; never raises, whatever the file holds. Nothing happens where it is not queued any more."""
+        ready = self._shelf.take(analysis_id)
         analysis = self._store.claim(analysis_id)
         if analysis is None:
             return
         try:
-            self._keep(analysis, self._store.succeed(analysis.id, self._pages(analysis)), "succeeded")
+            self._keep(analysis, self._store.succeed(analysis.id, self._pages(analysis, ready)), "succeeded")
         except OsteonError as error:
             self._fail(analysis, error)
         except Exception as error:  # noqa: BLE001 - the edge: one file must not end the worker
@@ -46,21 +49,18 @@ class Job:
             if self._fail(analysis, mistake):
                 logger.error("analysis %s failed: %s at %s", analysis.id, type(error).__name__, _where(error))
 
-    def _pages(self, analysis: Analysis) -> list[dict[str, object]]:
+    def _pages(self, analysis: Analysis, ready: list[decoded.Page]) -> list[dict[str, object]]:
         folder = self._store.folder(analysis.id)
-        pages: list[dict[str, object]] = []
-        started = time.perf_counter()
-        for radiograph in read_pages(folder / ORIGINAL, name=analysis.name):
-            read_ms = (time.perf_counter() - started) * 1000
-            if not pages:
+        found: list[dict[str, object]] = []
+        for page in ready or decoded.pages(folder / ORIGINAL, name=analysis.name):
+            if not found:
                 self._store.advance(analysis.id, _READ)
-            findings = self._pipeline.analyse(radiograph, read_ms=read_ms)
-            pictures.save(folder, radiograph, findings.bone)
+            findings = self._pipeline.analyse(page.radiograph, read_ms=page.read_ms)
+            pictures.save(folder, page.radiograph, findings.bone)
             self._metrics.analysed(findings)
-            pages.append(findings.to_json())
-            self._store.advance(analysis.id, 1 - (1 - _READ) / (len(pages) + 1))
-            started = time.perf_counter()
-        return pages
+            found.append(findings.to_json())
+            self._store.advance(analysis.id, 1 - (1 - _READ) / (len(found) + 1))
+        return found
 
     def _fail(self, analysis: Analysis, error: OsteonError) -> bool:
         row = failure(analysis.name, error).to_json()

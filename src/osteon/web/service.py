@@ -5,10 +5,11 @@ from base64 import b64encode
 from dataclasses import dataclass
 
 from osteon.errors import ImageTooLarge, InvalidImage, OsteonError
-from osteon.files import Limits, read, read_pages
+from osteon.files import Limits, read
 from osteon.inference.analysis import failure
 from osteon.inference.pipeline import Pipeline
 from osteon.web import pictures
+from osteon.web.decoded import DecodedPages, Page
 from osteon.web.jobs import ImmediateRunner, Job, PoolRunner, Runner
 from osteon.web.metrics import Metrics
 from osteon.web.schemas import FileErrorOut, PreviewOut
@@ -29,6 +30,7 @@ class Service:
     store: AnalysisStore
     runner: Runner
     metrics: Metrics
+    shelf: DecodedPages
 
     @classmethod
     def of(cls, settings: Settings) -> "Service":
@@ -43,9 +45,10 @@ class Service:
             pipeline.gate.card.cut(cut)
         store = AnalysisStore(settings.data_dir)
         metrics = Metrics(waiting=store.waiting, detector_loaded=lambda: pipeline.detector.loaded)
-        job = Job(store, pipeline, metrics)
+        shelf = DecodedPages()
+        job = Job(store, pipeline, metrics, shelf=shelf)
         runner: Runner = ImmediateRunner(job) if settings.immediate else PoolRunner(job, workers=settings.workers)
-        return cls(settings, pipeline, store, runner, metrics)
+        return cls(settings, pipeline, store, runner, metrics, shelf)
 
     def start(self) -> None:
         """Take up what an earlier process left."""
@@ -87,25 +90,19 @@ class Service:
             InvalidImage: no file can be decoded (the first one's reason).
         """
         self.store.check_queue(len(uploads), queue_limit=self.settings.queue_limit)
-        sound: list[Upload] = []
+        sound: list[tuple[Upload, list[Page]]] = []
         errors: list[FileErrorOut] = []
         first: OsteonError | None = None
         for upload in uploads:
             try:
-                _check(upload)
-                sound.append(upload)
+                sound.append((upload, self.shelf.checked(upload.content, name=upload.name)))
             except InvalidImage as error:
                 first = first or error
                 errors.append(FileErrorOut(**failure(upload.name, error).to_json()))
         if first and not sound:
             raise first
-        analyses = self.store.add(sound, queue_limit=self.settings.queue_limit)
-        for analysis in analyses:
+        analyses = self.store.add([upload for upload, _ in sound], queue_limit=self.settings.queue_limit)
+        for analysis, (_, pages) in zip(analyses, sound, strict=True):
+            self.shelf.put(analysis.id, pages)
             self.runner.submit(analysis.id)
         return analyses, errors
-
-
-def _check(upload: Upload) -> None:
-    """Decode every page once, so that a damaged file is refused at once and not in the queue."""
-    for _ in read_pages(upload.content, name=upload.name):
-        pass
