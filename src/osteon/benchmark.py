@@ -13,15 +13,29 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from osteon.errors import OsteonError
 from osteon.findings import Failure
+
+if TYPE_CHECKING:
+    from osteon.inference.pipeline import Pipeline
+    from osteon.models.baseline import Baseline
 
 THREADS = (1, 2)
 BASELINE_REPEATS = 0.25
 """Repetitions of the baseline, as a share of Osteon's: it is slow, and steady."""
 _MIB = 2**20
+_PREDICT = """
+import sys
+from osteon.cli import main
+try:
+    main()
+finally:
+    from osteon.benchmark import peak_mib
+    sys.stderr.write(f"\\n{peak_mib()}\\n")
+"""
+"""The command `osteon`, with its peak memory as the last word on standard error."""
 
 
 @dataclass(frozen=True)
@@ -200,27 +214,16 @@ def _child(
 
 def _startup(path: Path, repeat: int, models: tuple[Path, Path]) -> dict[str, Any]:
     """Wall seconds of `osteon predict PATH --format json`, and its peak memory."""
-    code = "import sys; from osteon.benchmark import _predict_and_tell; _predict_and_tell(sys.argv[1:])"
     words = ["predict", str(path), "--format", "json", "--gate", str(models[0]), "--detector", str(models[1])]
     seconds, peaks = [], []
     for _ in range(repeat):
         started = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+        done = subprocess.run([sys.executable, "-c", _PREDICT, *words], capture_output=True, text=True, check=False)
         seconds.append(time.perf_counter() - started)
         if done.returncode:
             raise OsteonError("osteon predict failed", hint=(done.stderr.strip().splitlines() or ["no output"])[-1])
         peaks.append(float(done.stderr.split()[-1]))
     return {"image": path.name, "seconds": asdict(Spread.of(seconds)), "peak_mib": round(max(peaks), 1)}
-
-
-def _predict_and_tell(words: list[str]) -> None:
-    """The command itself; its peak memory as the last word on standard error."""
-    from osteon.cli import main
-
-    try:
-        main(words)
-    finally:
-        sys.stderr.write(f"\n{peak_mib()}\n")
 
 
 def peak_mib() -> float:
@@ -244,7 +247,7 @@ def _measure_osteon(task: dict[str, Any]) -> dict[str, Any]:
     return {"images": images, "detector_loaded": pipeline.detector.loaded}
 
 
-def _osteon_on(pipeline: Any, path: Path, repeat: int) -> dict[str, Any]:
+def _osteon_on(pipeline: "Pipeline", path: Path, repeat: int) -> dict[str, Any]:
     from osteon.inference.analysis import analyse_file
 
     ms: dict[str, list[float]] = {}
@@ -264,33 +267,24 @@ def _osteon_on(pipeline: Any, path: Path, repeat: int) -> dict[str, Any]:
 
 
 def _measure_baseline(task: dict[str, Any]) -> dict[str, Any]:
-    import torch
+    from osteon.models.baseline import Baseline
 
-    from osteon.models import baseline
-
-    torch.set_num_threads(task["threads"])
-    segnet, ssd = baseline.segnet(), baseline.ssd()
-    with torch.inference_mode():
-        return {"images": [_baseline_on(segnet, ssd, Path(path), task["repeat"]) for path in task["paths"]]}
+    baseline = Baseline(threads=task["threads"])
+    return {"images": [_baseline_on(baseline, Path(path), task["repeat"]) for path in task["paths"]]}
 
 
-def _baseline_on(segnet: Any, ssd: Any, path: Path, repeat: int) -> dict[str, Any]:
-    """Reading as Osteon reads; then a picture resized for SegNet, and the whole one for SSD, which resizes it."""
-    import cv2
-    import torch
-
+def _baseline_on(baseline: "Baseline", path: Path, repeat: int) -> dict[str, Any]:
+    """The baseline reads as Osteon reads; reading is no part of `stages`."""
     from osteon.files import read
-    from osteon.models.baseline import SEGMENT_SIDE_PX
 
     ms: dict[str, list[float]] = {}
     for turn in range(repeat + 1):
         moments = [time.perf_counter()]
         grey = read(path)[0].as_uint8()
         moments.append(time.perf_counter())
-        small = torch.from_numpy(cv2.resize(grey, (SEGMENT_SIDE_PX, SEGMENT_SIDE_PX))).float().div(255)
-        segnet(small.expand(1, 3, -1, -1).contiguous()).sigmoid()
+        baseline.segment(grey)
         moments.append(time.perf_counter())
-        ssd([torch.from_numpy(grey).float().div(255).expand(3, -1, -1).contiguous()])
+        baseline.detect(grey)
         moments.append(time.perf_counter())
         spent = [(after - before) * 1000 for before, after in pairwise(moments)]
         if turn:

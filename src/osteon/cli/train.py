@@ -128,13 +128,11 @@ def train_gate(
 def _runs(threads: int) -> Any:
     """The module of trainings; a clear error where torch is missing."""
     try:
-        import torch
-
         from osteon.training import runs
     except ModuleNotFoundError as error:
         raise MissingExtra(f"training needs {error.name}", hint="pip install 'osteon[train]'") from error
     if threads:
-        torch.set_num_threads(threads)
+        runs.use_threads(threads)
     return runs
 
 

@@ -7,7 +7,10 @@ import importlib
 from itertools import pairwise
 from typing import cast
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from osteon.models.vision import torchvision
@@ -54,19 +57,12 @@ class FullSegNet(nn.Module):
         return cast(Tensor, self.head(x))
 
 
-def segnet() -> nn.Module:
-    """The segmentation network, in evaluation mode."""
-    torch.manual_seed(0)
-    return FullSegNet().eval()
-
-
-def ssd() -> nn.Module:
+def _ssd() -> nn.Module:
     """SSD300-VGG16 for one class, told to take pictures of 640 by 640; (3, h, w) in [0, 1] in a list -> boxes.
 
     Random weights score every box alike, so that thousands would reach non-maximum suppression. The score threshold
     is set to leave about as many boxes as a trained detector leaves on a radiograph.
     """
-    torch.manual_seed(0)
     torchvision()
     detection = importlib.import_module("torchvision.models.detection")
     transform = importlib.import_module("torchvision.models.detection.transform").GeneralizedRCNNTransform
@@ -83,3 +79,25 @@ def ssd() -> nn.Module:
         scores = model([torch.rand(3, DETECT_SIDE_PX, DETECT_SIDE_PX)])[0]["scores"]
     model.score_thresh = float(scores[min(LIKELY_BOXES, len(scores)) - 1])
     return cast(nn.Module, model)
+
+
+class Baseline:
+    """Both networks, run one after the other, in eager float32."""
+
+    def __init__(self, *, threads: int) -> None:
+        torch.set_num_threads(threads)
+        torch.manual_seed(0)
+        self._segnet = FullSegNet().eval()
+        self._ssd = _ssd()
+
+    @torch.inference_mode()
+    def segment(self, grey: NDArray[np.uint8]) -> Tensor:
+        """(height, width) uint8 -> (1, 1, 224, 224) bone probabilities; the picture is resized by OpenCV."""
+        small = torch.from_numpy(cv2.resize(grey, (SEGMENT_SIDE_PX, SEGMENT_SIDE_PX))).float().div(255)
+        return cast(Tensor, self._segnet(small.expand(1, 3, -1, -1).contiguous()).sigmoid())
+
+    @torch.inference_mode()
+    def detect(self, grey: NDArray[np.uint8]) -> Tensor:
+        """(height, width) uint8 -> (n, 4) boxes in image pixels; the picture is resized by torchvision's own way."""
+        picture = torch.from_numpy(grey).float().div(255).expand(3, -1, -1).contiguous()
+        return cast(Tensor, self._ssd([picture])[0]["boxes"])

@@ -35,6 +35,11 @@ class Run:
     resume: bool = True
 
 
+def use_threads(count: int) -> None:
+    """Let torch use this many processor threads."""
+    torch.set_num_threads(count)
+
+
 def train_detector(
     manifest: Manifest,
     split: Split,
