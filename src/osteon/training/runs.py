@@ -60,6 +60,7 @@ def train_detector(
             raise InvalidDataset(
                 f"the {part} part holds no fracture with a box", hint="give a data set with boxes, or another split"
             )
+    torch.manual_seed(loop.seed)
     model = build("detector", settings.arch)
     pretrained = start(model, run.weights)
     pictures = [load(cases, side_px=settings.side_px, progress=progress)[0] for cases in (train, valid)]
@@ -88,6 +89,7 @@ def train_gate(
     for part, cases in zip(("training", "validation"), parts, strict=True):
         if not any(has_mask(case) for case in cases):
             raise InvalidDataset(f"the {part} part holds no mask", hint="give pictures with outlines or mask files")
+    torch.manual_seed(loop.seed)
     model = build("gate", settings.arch)
     pretrained = start(model, run.weights)
     train, valid = (targets(load(cases, side_px=settings.side_px, progress=progress)[0]) for cases in parts)

@@ -1,0 +1,250 @@
+"""Miniature trainings from data to checkpoint."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import drawn
+import numpy as np
+import pytest
+import torch
+
+from osteon.datasets.case import Manifest
+from osteon.datasets.labels import FRACTURE_LABELS
+from osteon.datasets.split import Split
+from osteon.errors import InvalidDataset, ModelMismatch
+from osteon.training.architectures import build, start
+from osteon.training.checkpoint import Checkpoint
+from osteon.training.config import LoopSettings
+from osteon.training.detector import DetectorTask, example
+from osteon.training.gate import view
+from osteon.training.loop import Average, rate_at
+from osteon.training.masks import targets
+from osteon.training.pictures import load
+from osteon.training.runs import Run, train_detector, train_gate
+
+Films = tuple[Manifest, Split]
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Films:
+    return drawn.films(tmp_path_factory.mktemp("films"))
+
+
+class Interrupted(Exception):
+    """The power went."""
+
+
+def gate(films: Films, folder: Path, *, stop: str = "", weights: str = "none", **changes: Any) -> Checkpoint:
+    def progress(what: str, _done: int, _of: int) -> None:
+        if stop and what.startswith(stop):
+            raise Interrupted
+
+    loop = replace(drawn.LOOP, **changes)
+    return train_gate(*films, Run(folder, weights), settings=drawn.GATE, loop=loop, progress=progress)
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def trained(films: Films, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Checkpoint]:
+    """A gate of three epochs, never interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, gate(films, folder, epochs=3)
+
+
+def test_a_gate_trains_to_a_checkpoint_that_tells_how(films: Films, trained: tuple[Path, Checkpoint]) -> None:
+    folder, best = trained
+    assert (best.task, best.arch, best.split_hash) == ("gate", "segnet", films[1].hash)
+    assert best.settings["gate"]["side_px"] == 64
+    assert best.settings["loop"]["epochs"] == 3
+    assert best.settings["pictures"] == {"positive": 8, "negative": 4, "valid": 6}
+    assert best.resume == {}
+    assert set(best.metrics) == {"dice", "iou", "turned_away", "selection"}
+    rows = history(folder)
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert best.metrics["selection"] == max(row["selection"] for row in rows)
+    assert all(math.isfinite(row["loss_mask"]) for row in rows)
+
+
+def test_the_loss_of_the_gate_falls(trained: tuple[Path, Checkpoint]) -> None:
+    rows = history(trained[0])
+    assert rows[-1]["loss_mask"] < rows[0]["loss_mask"]
+
+
+def test_an_interrupted_training_goes_on_as_if_nothing_had_been(
+    films: Films, trained: tuple[Path, Checkpoint], tmp_path: Path
+) -> None:
+    with pytest.raises(Interrupted):
+        gate(films, tmp_path, epochs=3, stop="epoch 2/")
+    assert [row["epoch"] for row in history(tmp_path)] == [1]
+    gate(films, tmp_path, epochs=3)
+    whole, parts = (Checkpoint.read(folder / "last.pt") for folder in (trained[0], tmp_path))
+    assert parts.epoch == whole.epoch == 3
+    for name, value in whole.weights.items():
+        assert torch.equal(parts.weights[name], value), name
+    for mine, theirs in zip(
+        parts.resume["optimiser"]["param_groups"], whole.resume["optimiser"]["param_groups"], strict=True
+    ):
+        assert mine["lr"] == theirs["lr"]
+    timeless = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in history(f)] for f in (trained[0], tmp_path)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_a_finished_training_is_not_trained_again(films: Films, trained: tuple[Path, Checkpoint]) -> None:
+    before = history(trained[0])
+    again = gate(films, trained[0], epochs=3)
+    assert history(trained[0]) == before
+    assert again.epoch == trained[1].epoch
+
+
+def test_another_split_or_model_does_not_go_on(films: Films, trained: tuple[Path, Checkpoint]) -> None:
+    other = drawn.split(list(films[0]), [0, 1, 2, 3, 12, 13])
+    with pytest.raises(ModelMismatch, match="split"):
+        gate((films[0], other), trained[0], epochs=3)
+    with pytest.raises(ModelMismatch):
+        train_gate(*films, Run(trained[0]), settings=replace(drawn.GATE, arch="unet"), loop=drawn.LOOP)
+
+
+def test_a_training_starts_from_a_checkpoint(films: Films, trained: tuple[Path, Checkpoint], tmp_path: Path) -> None:
+    model = build("gate", "segnet")
+    assert start(model, str(trained[0] / "best.pt"))
+    assert all(torch.equal(value, trained[1].weights[name]) for name, value in model.state_dict().items())
+    tuned = gate(films, tmp_path, epochs=1, weights=str(trained[0] / "best.pt"))
+    assert tuned.epoch == 1
+
+
+def test_a_part_without_masks_is_refused(films: Films, tmp_path: Path) -> None:
+    manifest, split = films
+    bare = Manifest("bare", tuple(replace(c, instances=None) for c in manifest))
+    with pytest.raises(InvalidDataset, match="training part"):
+        gate((bare, split), tmp_path)
+    undrawn = {c.name for c in manifest if c.name in split.parts["valid"]}
+    half = Manifest("half", tuple(replace(c, instances=None) if c.name in undrawn else c for c in manifest))
+    with pytest.raises(InvalidDataset, match="validation part"):
+        gate((half, split), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def detector(films: Films, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    folder = tmp_path_factory.mktemp("detector")
+    return train_detector(*films, Run(folder), settings=drawn.DETECTOR, loop=drawn.LOOP)
+
+
+def test_a_detector_trains_to_a_checkpoint_that_tells_how(films: Films, detector: Checkpoint) -> None:
+    assert (detector.task, detector.arch, detector.split_hash) == ("detector", "nanocsp", films[1].hash)
+    assert detector.settings["pictures"] == {"fractured": 4, "normal": 4, "valid": 4}
+    assert {"map50", "auroc", "selection"} <= set(detector.metrics)
+    assert all(torch.isfinite(v).all() for v in detector.weights.values())
+
+
+def test_without_normals_the_best_epoch_is_still_kept(films: Films, tmp_path: Path) -> None:
+    fractured = Manifest("fractured", tuple(case for case in films[0] if case.fractured))
+    best = train_detector(
+        fractured, films[1], Run(tmp_path), settings=drawn.DETECTOR, loop=replace(drawn.LOOP, epochs=1)
+    )
+    assert math.isfinite(best.metrics["selection"])
+
+
+def test_films_nobody_labelled_are_neither_trained_nor_validated_on(films: Films, tmp_path: Path) -> None:
+    manifest, split = films
+    unlabelled = Manifest("drawn", tuple(replace(c, fractured=None) if not c.fractured else c for c in manifest))
+    best = train_detector(unlabelled, split, Run(tmp_path), settings=drawn.DETECTOR, loop=replace(drawn.LOOP, epochs=1))
+    assert best.settings["pictures"] == {"fractured": 4, "normal": 0, "valid": 2}
+
+
+def test_a_part_without_boxes_is_refused(films: Films, tmp_path: Path) -> None:
+    normal = Manifest("normal", tuple(case for case in films[0] if not case.fractured))
+    with pytest.raises(InvalidDataset, match="training part"):
+        train_detector(normal, films[1], Run(tmp_path), settings=drawn.DETECTOR, loop=drawn.LOOP)
+
+
+def test_drawn_bones_are_no_fractures_to_learn(films: Films) -> None:
+    pictures, broken = load([c for c in films[0] if c.radiograph][:6], side_px=96)
+    assert broken == []
+    for picture in pictures:
+        assert len(picture.outlines(FRACTURE_LABELS)) == int(bool(picture.case.fractured))
+        shown = example(picture, np.random.default_rng(0), drawn.DETECTOR, gentle=True)
+        assert len(shown.boxes_xyxy) == int(bool(picture.case.fractured))
+        assert shown.mask.any() == bool(picture.case.fractured)
+
+
+def test_boxes_follow_the_picture(films: Films) -> None:
+    """The mask, painted apart from the boxes, lies where the boxes say."""
+    pictures, _ = load([c for c in films[0] if c.fractured], side_px=96)
+    for picture in pictures:
+        for seed in range(5):
+            shown = example(picture, np.random.default_rng(seed), drawn.DETECTOR, gentle=False)
+            assert shown.pixels.shape == (64, 64)
+            for x0, y0, x1, y1 in shown.boxes_xyxy.tolist():
+                assert 0 <= x0 < x1 <= 64
+                assert 0 <= y0 < y1 <= 64
+                inside = shown.mask[int(y0 // 8) : math.ceil(y1 / 8), int(x0 // 8) : math.ceil(x1 / 8)]
+                assert inside.max() > 0
+
+
+def test_batches_are_the_same_for_the_same_seed_and_differ_by_epoch(films: Films) -> None:
+    pictures, _ = load([c for c in films[0] if c.radiograph], side_px=96)
+
+    def task(seed: int) -> DetectorTask:
+        return DetectorTask(
+            pictures,
+            [],
+            settings=drawn.DETECTOR,
+            loop=LoopSettings(batch=4, seed=seed),
+            split_hash="",
+            pretrained=False,
+        )
+
+    first, second = task(0), task(0)
+    assert torch.equal(first.batch(1, 0)[0], second.batch(1, 0)[0])
+    second.batch(2, 0)
+    assert torch.equal(first.batch(1, 1)[0], second.batch(1, 1)[0])
+    assert not torch.equal(first.batch(1, 0)[0], first.batch(2, 0)[0])
+    assert not torch.equal(first.batch(1, 0)[0], task(1).batch(1, 0)[0])
+
+
+def test_a_gates_target_lies_on_its_bones(films: Films) -> None:
+    (target,) = targets(load([next(iter(films[0]))], side_px=64)[0])
+    assert target.bone.shape == target.picture.pixels.shape
+    bright = target.picture.pixels[target.bone > 200].mean()
+    assert bright > target.picture.pixels[target.bone == 0].mean() + 20
+    grey, wanted = view(target, np.random.default_rng(0), drawn.GATE)
+    assert grey.shape == wanted.shape == (64, 64)
+    assert 0 <= wanted.min() <= wanted.max() <= 1
+
+
+def test_pictures_that_cannot_be_read_are_named(films: Films, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no")
+    case = next(iter(films[0]))
+    pictures, broken = load([replace(case, name="broken.png", path=tmp_path / "broken.png"), case], side_px=64)
+    assert (len(pictures), broken) == (1, ["broken.png"])
+
+
+def test_the_rate_rises_then_falls_to_its_end() -> None:
+    settings = LoopSettings(warmup_steps=10, final_rate=0.02)
+    rates = [rate_at(step, 200, settings) for step in range(201)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == rates[10] == 1
+    assert (np.diff(rates[10:]) < 0).all()
+    assert rates[200] == pytest.approx(0.02)
+
+
+def test_the_average_follows_at_once_and_settles() -> None:
+    source, target = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
+    average = Average(target, decay=0.998)
+    source.weight.data.fill_(5)
+    source.num_batches_tracked.fill_(7)
+    average.update(source)
+    assert target.weight.detach().tolist() == pytest.approx([5, 5], abs=0.05)
+    assert int(target.num_batches_tracked) == 7
+    average.steps = 100_000
+    source.weight.data.fill_(0)
+    average.update(source)
+    assert target.weight.detach().tolist() == pytest.approx([4.99, 4.99], abs=0.02)
