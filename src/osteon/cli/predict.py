@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Language = Literal["en", "ru"]
 FORMATS = ("table", "json", "csv", "coco")
+PICTURES = Path("osteon-out")
 FILES = {"json": "findings.json", "csv": "findings.csv", "coco": "coco.json"}
 
 
@@ -31,7 +32,7 @@ Examples:
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for results and overlays.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="Of the result.")
-@click.option("--draw", is_flag=True, help="Write an overlay picture for each image (into --out, default: osteon-out).")
+@click.option("--draw", is_flag=True, help="Write an overlay picture for each image (into --out or osteon-out).")
 @click.option("--min-score", type=click.FloatRange(0, 1), help="Least raw score of a box. [default: the doubt cut]")
 @click.option("--language", type=click.Choice(("en", "ru")), default="en", show_default=True, help="Of overlays.")
 @click.option("--gate", type=click.Path(dir_okay=False, path_type=Path), help="Another gate model (ONNX with a card).")
@@ -56,11 +57,9 @@ def predict(
     from osteon.files import find
 
     files = list(find(paths))
-    if draw and not out:
-        out = Path("osteon-out")
     workers = min(len(files), os.cpu_count() or 1) or 1
     pipeline = _pipeline(gate, detector, threads=1 if workers > 1 else os.cpu_count() or 1)
-    then = _drawer(out, cast(Language, language)) if draw and out else None
+    then = _drawer(out or PICTURES, cast(Language, language)) if draw else None
     findings: list[Findings] = []
     failures: list[Failure] = []
     for result in _results(pipeline, files, workers, min_score, then):
