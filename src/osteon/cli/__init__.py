@@ -16,6 +16,7 @@ COMMANDS = {
     "data": "Data sets in and out.",
     "train": "Train a gate or a detector.",
     "evaluate": "Figures of a model on a data set.",
+    "study": "Comparisons of models.",
     "export": "Checkpoint to ONNX, with its card and a parity check.",
     "bench": "Speed and memory against the pipeline Osteon builds on.",
     "demo": "Both stages on sample pictures.",

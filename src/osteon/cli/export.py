@@ -1,5 +1,6 @@
 """`osteon export`: checkpoint to ONNX with its card."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -57,7 +58,7 @@ def export(
     saved = Checkpoint.read(checkpoint)
     manifest = open_masks(place, films=films, negatives=negatives)
     known = {case.name for case in manifest}
-    more = [case for case in fracatlas.read(films) if case.name not in known] if films else []
+    more = [replace(case, instances=None) for case in fracatlas.read(films) if case.name not in known] if films else []
     with bars() as report:
         card, parity = release(
             saved,

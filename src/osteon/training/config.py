@@ -58,3 +58,4 @@ class GateSettings:
     scale_low: float = 0.6
     scale_high: float = 1.5
     negative_share: float = 0.5
+    quarter_turn: float = 0.3

@@ -23,7 +23,7 @@ def view(target: Target, rng: np.random.Generator, settings: GateSettings) -> tu
     """A random view: (side, side) float32 picture, and (side, side) float32 target, -1 where unknown."""
     height, width = target.picture.pixels.shape
     middle = (width / 2 + rng.uniform(-0.15, 0.15) * width, height / 2 + rng.uniform(-0.15, 0.15) * height)
-    motion = Motion(settings.rotation_degrees, settings.scale_low, settings.scale_high, quarter_turn=0.3)
+    motion = Motion(settings.rotation_degrees, settings.scale_low, settings.scale_high, settings.quarter_turn)
     affine = random_affine(rng, motion, centre_xy=middle, canvas_px=settings.side_px)
     grey = shade(rng, warp(target.picture.pixels, affine, settings.side_px))
     if rng.random() < 0.05:

@@ -1,0 +1,69 @@
+"""`osteon study`: comparisons of models, figures by the same code on the same pictures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from osteon.cli import message
+from osteon.cli.progress import bars
+from osteon.errors import ConfigurationError
+
+PLACE = click.Path(exists=True, path_type=Path)
+
+
+@click.group()
+def study() -> None:
+    """Comparisons of models, as Markdown, JSON and plots."""
+
+
+@study.command(
+    "gate",
+    epilog="""\b
+Examples:
+  osteon study gate --data bonemasks/instances.json --films FracAtlas --negatives photographs/ \\
+      --split runs/gate/split.json --out docs/gate-study \\
+      --row "SegNet=runs/segnet/gate.onnx" --row "UNet=runs/unet/gate.onnx"
+""",
+)
+@click.option("--data", "place", type=PLACE, required=True, help="Data set with masks or outlines.")
+@click.option("--films", type=PLACE, help="FracAtlas, where --data outlines its films.")
+@click.option("--negatives", type=PLACE, required=True, help="Folder of pictures that are not radiographs.")
+@click.option("--split", "split_file", type=PLACE, required=True, help="Split; its part `valid` is measured.")
+@click.option(
+    "--row", "rows", multiple=True, required=True, help="LABEL=MODEL.onnx; a history.jsonl beside it is drawn."
+)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the results.")
+def gate(place: Path, films: Path | None, negatives: Path, split_file: Path, rows: tuple[str, ...], out: Path) -> None:
+    """Compare gates: Dice and IoU by body part, the decision "shows bone", milliseconds on one and two threads."""
+    from osteon.datasets.bonemasks import open_masks
+    from osteon.datasets.split import Split
+    from osteon.evaluation.study import markdown, measure, plot
+
+    split = Split.read(split_file)
+    cases = split.select(open_masks(place, films=films, negatives=negatives), "valid").cases
+    with bars() as report:
+        measured = [measure(_row(text), cases, progress=report) for text in rows]
+    out.mkdir(parents=True, exist_ok=True)
+    table = markdown(measured)
+    (out / "table.md").write_text(table, encoding="utf-8")
+    figures = {"split": split.hash, "rows": [row.figures() for row in measured]}
+    (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    plot(measured, {m.row.label: _history(m.row.history) for m in measured if m.row.history}, out / "plots.png")
+    message(f"wrote table.md, figures.json and plots.png in {out}")
+    click.echo(table, nl=False)
+
+
+def _row(text: str) -> Any:
+    from osteon.evaluation.study import Row
+
+    label, mark, path = text.partition("=")
+    if not (mark and Path(path).is_file()):
+        raise ConfigurationError(f"no model file in --row {text!r}", hint="give LABEL=MODEL.onnx")
+    history = Path(path).parent / "history.jsonl"
+    return Row(label, Path(path), history if history.is_file() else None)
+
+
+def _history(file: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
