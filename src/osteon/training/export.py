@@ -1,5 +1,6 @@
 """Checkpoint -> ONNX with its card, and the proof that both say the same."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,15 +63,17 @@ def exportable(checkpoint: Checkpoint) -> nn.Module:
 def export(checkpoint: Checkpoint, path: Path, card: Card) -> None:
     """Write the model as ONNX with its card inside."""
     pixels = torch.rand(1, 1, card.side_px, card.side_px)
-    program: Any = torch.onnx.export(
-        exportable(checkpoint),
-        (pixels,),
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=["pixels"],
-        output_names=_OUTPUTS[checkpoint.task][1],
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's exporter warns of torch's own insides
+        program: Any = torch.onnx.export(
+            exportable(checkpoint),
+            (pixels,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["pixels"],
+            output_names=_OUTPUTS[checkpoint.task][1],
+            verbose=False,
+        )
     model = program.model_proto
     _forget_machine(model)
     onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
