@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from osteon.training.checkpoint import Checkpoint
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-SHARED = ("epochs", "batch", "learning_rate", "pretrained_rate", "ema", "seed", "evaluate_every")
+SHARED = ("epochs", "batch", "learning_rate", "pretrained_rate", "warmup_steps", "ema", "seed", "evaluate_every")
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
