@@ -21,6 +21,8 @@ from osteon.models.criteria import (
 from osteon.models.nanocsp import NanoCsp, decode
 from osteon.preprocess import letterbox
 
+torch.set_num_threads(1)  # quicker for small models, and the same to the last bit
+
 
 def grid(side: int = 128) -> torch.Tensor:
     """Points of strides 8, 16 and 32."""

@@ -25,6 +25,7 @@ from osteon.training.masks import targets
 from osteon.training.pictures import load
 from osteon.training.runs import Run, train_detector, train_gate
 
+torch.set_num_threads(1)  # quicker for small models, and the same to the last bit
 Films = tuple[Manifest, Split]
 
 
