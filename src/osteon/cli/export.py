@@ -32,6 +32,7 @@ Examples:
 @click.option("--name", help="Of the model. [default: osteon-TASK]")
 @click.option("--version", "version", default="0.1.0", show_default=True, help="Of the release.")
 @click.option("--licence", default="Apache-2.0", show_default=True, help="SPDX name of the weights' licence.")
+@click.option("--eight-bit", is_flag=True, help="Quantise to 8 bit, calibrated on training pictures; measured as such.")
 @click.option("--training-data", default="", help="Where the data come from, for the card.")
 def export(
     checkpoint: Path,
@@ -43,6 +44,7 @@ def export(
     name: str | None,
     version: str,
     licence: str,
+    eight_bit: bool,
     training_data: str,
 ) -> None:
     """Write CHECKPOINT as ONNX: compared with torch, measured on validation, cuts chosen, card inside."""
@@ -63,7 +65,7 @@ def export(
         card, parity = release(
             saved,
             out,
-            Release(name or f"osteon-{saved.task}", version, licence, training_data or manifest.name),
+            Release(name or f"osteon-{saved.task}", version, licence, training_data or manifest.name, eight_bit),
             manifest=manifest,
             split=Split.read(split_file or checkpoint.parent / "split.json"),
             more=more,

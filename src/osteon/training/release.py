@@ -1,6 +1,7 @@
 """Checkpoint -> released model: ONNX, figures and cuts from validation, all of it in the card."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -9,7 +10,7 @@ import numpy as np
 
 from osteon.datasets.case import Case, Manifest
 from osteon.datasets.split import Split
-from osteon.errors import InvalidDataset, ModelMismatch
+from osteon.errors import InvalidDataset, InvalidImage, ModelMismatch
 from osteon.evaluation import detection, gate
 from osteon.evaluation.judge import Progress, judge_detector, judge_gate
 from osteon.evaluation.operating_points import (
@@ -25,20 +26,23 @@ from osteon.inference.session import Session
 from osteon.preprocess import letterbox
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.export import Parity, export, parity, write_card
+from osteon.training.quantise import Square, quantise
 
 PARITY_TOLERANCE = {"probabilities": 1e-3, "boxes": 0.05, "scores": 1e-3}
 """Largest allowed difference of torch and ONNX Runtime: probabilities and scores, and pixels for boxes."""
 PARITY_PICTURES = 8
+CALIBRATION_PICTURES = 64
 
 
 @dataclass(frozen=True)
 class Release:
-    """What a person says of a model that its checkpoint does not know."""
+    """What a person says of a model that its checkpoint does not know, and whether it is to be made 8-bit."""
 
     name: str
     version: str
     licence: str
     training_data: str
+    eight_bit: bool = False
 
 
 def release(
@@ -72,19 +76,23 @@ def release(
             hint="give the split file that lies beside the checkpoint",
         )
     cases = split.select(manifest, "valid").cases
+    calibration = _calibration(split.select(manifest, "train").cases) if about.eight_bit else ()
     draft = path.with_suffix(".draft.onnx")  # until the figures stand, a model at `path` stays as it is
     try:
-        card, difference = _measured(checkpoint, draft, _draft(checkpoint, about), cases, more, progress)
+        card = _draft(checkpoint, about)
+        difference = _exported(checkpoint, draft, card, cases)
+        if calibration:
+            quantise(draft, draft, _readable(calibration, card.side_px))
+        measure = _gate_card if card.task == "gate" else _detector_card
+        card = measure(card, Session(draft, task=card.task), cases, more, progress)
         write_card(draft, path, card)
     finally:
         draft.unlink(missing_ok=True)
     return card, difference
 
 
-def _measured(
-    checkpoint: Checkpoint, draft: Path, card: Card, cases: Sequence[Case], more: Sequence[Case], progress: Any
-) -> tuple[Card, Parity]:
-    """Export to `draft`; the card with figures and cuts, and the parity."""
+def _exported(checkpoint: Checkpoint, draft: Path, card: Card, cases: Sequence[Case]) -> Parity:
+    """Export to `draft`, and the proof that it says what torch says."""
     export(checkpoint, draft, card)
     difference = parity(checkpoint, draft, _squares(cases, card.side_px))
     for name, largest in difference.largest.items():
@@ -92,8 +100,14 @@ def _measured(
             raise ModelMismatch(
                 f"torch and ONNX differ by {largest:.2g} in {name}", hint="report this with the versions of both"
             )
-    measure = _gate_card if card.task == "gate" else _detector_card
-    return measure(card, Session(draft, task=card.task), cases, more, progress), difference
+    return difference
+
+
+def _calibration(cases: Sequence[Case]) -> list[Case]:
+    """Training pictures that show an 8-bit model its range: a draw that holds fractured and other pictures alike."""
+    rng = np.random.default_rng(0)
+    kinds = [[c for c in cases if c.fractured], [c for c in cases if not c.fractured]]
+    return [kind[i] for kind in kinds for i in rng.permutation(len(kind))[: CALIBRATION_PICTURES // 2]]
 
 
 def _draft(checkpoint: Checkpoint, about: Release) -> Card:
@@ -110,7 +124,7 @@ def _draft(checkpoint: Checkpoint, about: Release) -> Card:
         training_data=about.training_data,
         split_hash=checkpoint.split_hash,
         metrics={},
-        settings={**checkpoint.settings, "epoch": checkpoint.epoch},
+        settings={**checkpoint.settings, "epoch": checkpoint.epoch, "eight_bit": about.eight_bit},
     )
 
 
@@ -141,7 +155,7 @@ def _detector_card(card: Card, session: Session, cases: Sequence[Case], _more: S
     return replace(card, operating_points=detector_points(judged), calibration=calibration, metrics=metrics)
 
 
-def _squares(cases: Sequence[Case], side_px: int) -> list[Any]:
+def _squares(cases: Sequence[Case], side_px: int) -> list[Square]:
     """Some pictures of several sizes, letterboxed: the first of each size, then the first of all."""
     sizes: dict[tuple[int | None, int | None], Case] = {}
     for case in cases:
@@ -149,4 +163,13 @@ def _squares(cases: Sequence[Case], side_px: int) -> list[Any]:
     chosen = list({id(case): case for case in (*sizes.values(), *cases)}.values())[:PARITY_PICTURES]
     if not chosen:
         raise InvalidDataset("the validation part is empty", hint="give a split with pictures in `valid`")
-    return [letterbox(read(case.path)[0].pixels, side_px=side_px).pixels for case in chosen]
+    return _readable(chosen, side_px)
+
+
+def _readable(cases: Sequence[Case], side_px: int) -> list[Square]:
+    """Letterboxed pictures; broken files are passed over."""
+    squares = []
+    for case in cases:
+        with suppress(InvalidImage):
+            squares.append(letterbox(read(case.path)[0].pixels, side_px=side_px).pixels)
+    return squares

@@ -1,0 +1,75 @@
+"""Float ONNX -> 8-bit ONNX by static calibration: the same model three to four times cheaper to run.
+
+Weights and activations become QDQ pairs (ONNX Runtime's static quantisation, Jacob et al. 2018). The outputs' last
+convolutions stay in float, for a box is won or lost by a pixel.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from osteon.inference.card import METADATA_KEY
+
+QUANTISED = ("Conv", "LeakyRelu", "Relu", "Clip", "Concat", "MaxPool", "Add", "Resize")
+FLOAT_WEIGHTS = ("class_heads", "box_heads", "head.weight", "mask_head")
+Square = NDArray[np.float32]
+
+
+class Squares(CalibrationDataReader):  # type: ignore[misc]
+    """Calibration pictures, (side, side) float32 each, one at a time."""
+
+    def __init__(self, squares: Sequence[Square], name: str) -> None:
+        self._squares: Iterator[Square] = iter(squares)
+        self._name = name
+
+    def get_next(self) -> dict[str, Square] | None:
+        """The next picture as the model's input, None at the end."""
+        square = next(self._squares, None)
+        return None if square is None else {self._name: square[None, None]}
+
+
+def quantise(source: Path, target: Path, squares: Sequence[Square]) -> None:
+    """Write the 8-bit model with the card of the float one.
+
+    Args:
+        source: float model with its card.
+        target: file to write.
+        squares: calibration pictures as `preprocess.letterbox` gives them; of the training part, never of validation.
+    """
+    card = next(entry.value for entry in onnx.load(source).metadata_props if entry.key == METADATA_KEY)
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "plain.onnx"
+        quant_pre_process(source, plain, skip_symbolic_shape=True)
+        model = onnx.load(plain)
+        quantize_static(
+            plain,
+            target,
+            Squares(squares, model.graph.input[0].name),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTISED),
+            nodes_to_exclude=_float_nodes(model),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options={"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.05},
+        )
+    model = onnx.load(target)
+    onnx.helper.set_model_props(model, {METADATA_KEY: card})
+    onnx.checker.check_model(model)
+    target.write_bytes(model.SerializeToString())
+
+
+def _float_nodes(model: onnx.ModelProto) -> list[str]:
+    """Names of the convolutions that give the outputs."""
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "Conv" and any(part in node.input[1] for part in FLOAT_WEIGHTS)
+    ]
