@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-# Where `train-gate` and `train-detector` find their data; see docs/training.md.
+# Where `train-gate` and `train-detector` find their data.
 DATA ?= ../shared/data
 WEIGHTS ?= ../shared/weights
 NEGATIVES ?= $(DATA)/negatives

@@ -13,7 +13,6 @@ from osteon.cli.reference import pages, reference
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "cli.md"
 PAGES = dict(pages())
-GROUPS = {"osteon", "data", "train", "evaluate"}
 
 
 def test_document_is_up_to_date() -> None:
@@ -33,7 +32,7 @@ def test_pages_equal_what_the_program_says(name: str) -> None:
     assert done.stdout.rstrip() == PAGES[name].rstrip()
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if name.split()[-1] not in GROUPS])
+@pytest.mark.parametrize("name", [name for name, text in PAGES.items() if " COMMAND [ARGS]" not in text])
 def test_every_page_has_an_example(name: str) -> None:
     assert f"\n    {name}" in PAGES[name]
 

@@ -30,6 +30,7 @@ Examples:
 @click.option(
     "--repeat", type=click.IntRange(4), default=20, show_default=True, help="Repetitions; a quarter for torch."
 )
+@click.option("--no-baseline", is_flag=True, help="Measure Osteon alone.")
 @click.option("--json", "json_file", type=FILE, help="Write the report as JSON.")
 @click.option("--markdown", "markdown_file", type=FILE, help="Write the report as Markdown.")
 @click.option("--gate", type=FILE, help="Another gate model (ONNX with a card).")
@@ -37,6 +38,7 @@ Examples:
 def bench(
     paths: tuple[Path, ...],
     repeat: int,
+    no_baseline: bool,
     json_file: Path | None,
     markdown_file: Path | None,
     gate: Path | None,
@@ -56,6 +58,7 @@ def bench(
         paths or [packaged_file(name) for name in DEFAULT_PICTURES],
         PHOTOGRAPH,
         repeat=repeat,
+        baseline=not no_baseline,
         models=(gate or GATE_FILE, detector or DETECTOR_FILE),
         progress=lambda what: message(f"measuring: {what}"),
     )
