@@ -128,7 +128,7 @@ class TestEvaluate:
         done = osteon("evaluate", "detector", "--data", drawn, "--model", files.detector)
         assert done.status == 0, done.err
         found = json.loads(done.out)
-        assert found["figures"]["pictures"] == 7
+        assert found["figures"]["pictures"] == 15
         assert found["figures"]["operating_points"].keys() == {"fracture", "doubt"}
         assert found["split"] is None
 
