@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
-# Where `train-gate` and `train-detector` find their data.
+# Where `train-gate` and `train-detector` find their data; see docs/training.md.
 DATA ?= ../shared/data
 WEIGHTS ?= ../shared/weights
 NEGATIVES ?= $(DATA)/negatives
@@ -47,16 +47,19 @@ train-gate: $(VENV)/.full ## Train the gate (DATA, WEIGHTS, NEGATIVES, RUNS).
 	$(call present,$(NEGATIVES),NEGATIVES)
 	$(call present,$(WEIGHTS)/nanodet_g_coco/nanodet_g_coco_folded.pth,WEIGHTS)
 	$(BIN)/osteon train gate --arch unet-csp --data $(DATA)/bonemasks/instances.json --films $(DATA)/fracatlas \
-		--negatives $(NEGATIVES) --weights $(WEIGHTS)/nanodet_g_coco/nanodet_g_coco_folded.pth --out $(RUNS)/gate
+		--negatives $(NEGATIVES) --weights $(WEIGHTS)/nanodet_g_coco/nanodet_g_coco_folded.pth $(call split,gate) --out $(RUNS)/gate
 
 train-detector: $(VENV)/.full ## Train the detector (DATA, WEIGHTS, RUNS).
 	$(call present,$(DATA)/fracatlas,DATA)
 	$(call present,$(WEIGHTS)/nanodet_g_coco/nanodet_g_coco_folded.pth,WEIGHTS)
 	$(BIN)/osteon train detector --data $(DATA)/fracatlas \
-		--weights $(WEIGHTS)/nanodet_g_coco/nanodet_g_coco_folded.pth --out $(RUNS)/detector
+		--weights $(WEIGHTS)/nanodet_g_coco/nanodet_g_coco_folded.pth $(call split,detector) --out $(RUNS)/detector
 
 clean: ## Remove .venv and what tools leave.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The released models' split where it is at hand, else one is made.
+split = $(if $(wildcard docs/splits/$(1).json),--split docs/splits/$(1).json)
 
 define present
 @test -e "$(1)" || { echo "no $(1): set $(2) to where it lies, as in: make $@ $(2)=/path (docs/data.md says what belongs there)" >&2; exit 2; }
