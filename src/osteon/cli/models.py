@@ -15,12 +15,17 @@ Examples:
 """
 )
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--format", "form", type=click.Choice(("table", "json")), default="table", show_default=True)
+@click.option("--format", "form", type=click.Choice(("table", "json", "markdown")), default="table", show_default=True)
 def models(files: tuple[Path, ...], form: str) -> None:
     """List the installed models (or FILES) with what their cards say."""
+    from osteon.inference.card_text import markdown
     from osteon.inference.pipeline import DETECTOR_FILE, GATE_FILE
     from osteon.inference.session import read_card
 
+    if form == "markdown":
+        cards = [(*read_card(path), path.stat().st_size) for path in files or (GATE_FILE, DETECTOR_FILE)]
+        click.echo("\n".join(markdown(*entry) for entry in cards), nl=False)
+        return
     rows = []
     for path in files or (GATE_FILE, DETECTOR_FILE):
         card, ref = read_card(path)

@@ -93,7 +93,7 @@ def _conv(inputs: int, outputs: int, *, stride: int = 1) -> nn.Sequential:
 
 
 class UNet(nn.Module):
-    """(b, 1, h, w) in [0, 1], sides multiples of 32 -> (b, 1, h, w) logits, found at half size and enlarged."""
+    """(b, 1, h, w) in [0, 1], sides multiples of 32 -> (b, 1, h, w) logits, four for each cell of half the size."""
 
     def __init__(self, encoder: nn.Module, widths: tuple[int, ...] = (24, 32, 48, 64)) -> None:
         super().__init__()
@@ -104,11 +104,11 @@ class UNet(nn.Module):
             nn.Sequential(_conv(below + skip, width), _conv(width, width))
             for below, skip, width in zip(coarse, channels[:-1], widths, strict=True)
         )
-        self.head = nn.Conv2d(widths[0], 1, 1)
+        self.head = nn.Conv2d(widths[0], 4, 1)  # the four pixels of each cell of half size: fingers are thin
 
     def forward(self, x: Tensor) -> Tensor:
         """Bone logits at the size of the input."""
         *finer, y = self.encoder(x)
         for stage, skip in zip(reversed(self.up), reversed(finer), strict=True):
             y = stage(torch.cat([nn.functional.interpolate(y, scale_factor=2.0, mode="nearest"), skip], 1))
-        return nn.functional.interpolate(self.head(y), scale_factor=2.0, mode="bilinear")
+        return nn.functional.pixel_shuffle(self.head(y), 2)
