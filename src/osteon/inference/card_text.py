@@ -7,10 +7,10 @@ from osteon.findings import ModelRef
 from osteon.inference.card import Card
 
 USES = {
-    "gate": "Tells whether a picture is a radiograph that shows bone, and where the bone is. The first stage of Osteon: "
-    "what it turns away never reaches the fracture detector.",
-    "detector": "Draws boxes around suspected fractures on radiographs that have passed the gate. One class; it does not "
-    "name the bone or the kind of fracture.",
+    "gate": "Tells whether a picture is a radiograph that shows bone, and where the bone is. "
+    "The first stage of Osteon: what it turns away never reaches the fracture detector.",
+    "detector": "Draws boxes around suspected fractures on radiographs that have passed the gate. "
+    "One class; it does not name the bone or the kind of fracture.",
 }
 
 
