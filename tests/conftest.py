@@ -4,6 +4,9 @@ import pytest
 
 import builders
 
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]
+"""Not searched for doctests: several modules of one name would clash."""
+
 
 @pytest.fixture(scope="session")
 def picture() -> builders.Picture:
