@@ -14,9 +14,9 @@ from osteon.training.architectures import DETECTORS, GATES, build, start
 torch.set_num_threads(1)  # quicker for small models, and the same to the last bit
 PARAMETERS = {
     "segnet": 935_681,
-    "unet": 1_182_961,
-    "unet-mobilenetv2": 2_196_025,
-    "unet-csp": 3_825_945,
+    "unet": 1_183_036,
+    "unet-mobilenetv2": 2_196_100,
+    "unet-csp": 3_826_020,
     "nanocsp": 4_201_128,
 }
 MOBILENET = (
