@@ -1,5 +1,6 @@
 """Checkpoints are written whole or not at all, and read or refused."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,16 @@ def test_a_truncated_missing_or_other_file_is_a_model_mismatch(tmp_path: Path) -
     for name in ("cut", "list", "other", "state", "none"):
         with pytest.raises(ModelMismatch):
             Checkpoint.read(tmp_path / f"{name}.pt")
+
+
+def test_mixed_weights_lie_between_two_checkpoints_of_one_lineage() -> None:
+    first, second = (
+        Checkpoint("gate", "unet", {"w": torch.full((2,), value), "n": torch.tensor(3)}, {}, "split", 1, {}, {"a": 1})
+        for value in (0.0, 1.0)
+    )
+    mixed = first.mixed(second, 0.75)
+    assert mixed.weights["w"].tolist() == [0.75, 0.75]
+    assert mixed.weights["n"] == 3
+    assert mixed.resume == {}
+    with pytest.raises(ModelMismatch):
+        first.mixed(dataclasses.replace(second, split_hash="another"), 0.5)

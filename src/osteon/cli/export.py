@@ -25,7 +25,7 @@ Examples:
 @click.option("--data", "place", type=PLACE, required=True, help="The data set of the training.")
 @click.option("--split", "split_file", type=FILE, help="Its split. [default: split.json beside the checkpoint]")
 @click.option(
-    "--films", type=PLACE, help="FracAtlas, where --data outlines its films; its other films set the cuts too."
+    "--films", type=PLACE, help="FracAtlas, where --data outlines its films; the gate is measured on the others too."
 )
 @click.option("--negatives", type=PLACE, help="Folder of pictures that are not radiographs.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="ONNX file to write.")

@@ -1,6 +1,6 @@
 """Cuts and calibration, chosen on validation pictures only."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from osteon.inference.card import Calibration, OperatingPoint
 
 DOUBT_SENSITIVITY = 0.90
 FRACTURE_SPECIFICITY = 0.95
+GATE_SPECIFICITY = 0.98
 LEAST_DOUBT = 0.01
 HIT_IOU = 0.3
 """Overlap at which a box counts as pointing at a fracture, for calibration."""
@@ -29,33 +30,38 @@ class Shown:
 
 
 def gate_points(pictures: Sequence[Shown]) -> dict[str, OperatingPoint]:
-    """Cuts on area and confidence that turn away no radiograph of these, and as many other pictures as they can.
+    """Cuts on area and confidence that turn away no radiograph of these, and at least 0.98 of the other pictures.
 
-    Each cut lies in the middle of the gap below the lowest radiograph: halfway (by logarithm for the area) to the
-    highest of the other pictures that it turns away. A picture shows bone when it reaches both.
+    Each cut stands at a share of the way up to the lowest radiograph (from 0 for the area, from one half for the
+    confidence). The confidence's share is the smallest from 0.5 on, and then the area's the smallest, that reach the
+    specificity, or the highest there is. For on hard films (a chest, a cast) confidence falls and area does not; one
+    radiograph turned away is lost, while a photograph let through costs milliseconds.
 
     Raises:
         InvalidDataset: no radiographs, or no other pictures.
     """
-    area = np.array([p.area_fraction for p in pictures])
-    confidence = np.array([p.confidence for p in pictures])
-    radiograph = np.array([p.radiograph for p in pictures], np.bool_)
-    if not radiograph.any() or radiograph.all():
+    radiographs = [p for p in pictures if p.radiograph]
+    if not radiographs or len(radiographs) == len(pictures):
         raise InvalidDataset("cuts need radiographs and other pictures", hint="add a folder of --negatives")
-    cuts = {
-        "area_fraction": _gap(np.log(area + 1e-4), radiograph, lambda v: float(np.exp(v) - 1e-4)),
-        "confidence": _gap(confidence, radiograph, float),
-    }
-    lowest = {"area_fraction": area[radiograph].min(), "confidence": confidence[radiograph].min()}
-    cuts = {name: _down(min(cut, float(lowest[name])), places=4) for name, cut in cuts.items()}
+    area = min(p.area_fraction for p in radiographs)
+    confidence = min(p.confidence for p in radiographs)
+    others = np.array([(p.area_fraction, p.confidence) for p in pictures if not p.radiograph])
+
+    def turned_away(cuts: dict[str, float]) -> float:
+        return float((others < (cuts["area_fraction"], cuts["confidence"])).any(axis=1).mean())
+
+    wanted = min(GATE_SPECIFICITY, turned_away(_cuts(area, confidence, 1, 1)))
+    shares = ((of_area / 100, of_confidence / 100) for of_confidence in range(50, 101) for of_area in range(1, 101))
+    ladder = (_cuts(area, confidence, *pair) for pair in shares)
+    cuts = next(cuts for cuts in ladder if turned_away(cuts) >= wanted)
     measured = decision(pictures, **cuts)
     return {name: OperatingPoint(cut, measured) for name, cut in cuts.items()}
 
 
-def _gap(values: Values, radiograph: NDArray[np.bool_], back: Callable[[float], float]) -> float:
-    lowest = values[radiograph].min()
-    below = values[~radiograph & (values < lowest)]
-    return back(float((lowest + below.max()) / 2 if below.size else lowest - 0.01))
+def _cuts(area: float, confidence: float, of_area: float, of_confidence: float) -> dict[str, float]:
+    """Cuts at shares of the way up to an area and a confidence, never above them."""
+    towards = min(confidence, 0.5 + (confidence - 0.5) * of_confidence)
+    return {"area_fraction": _down(area * of_area, places=4), "confidence": _down(towards, places=4)}
 
 
 def decision(pictures: Sequence[Shown], *, area_fraction: float, confidence: float) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 import os
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +53,22 @@ class Checkpoint:
             raise ModelMismatch(
                 f"{path} is no Osteon checkpoint", hint="give a best.pt or last.pt written by `osteon train`"
             ) from error
+
+    def mixed(self, other: "Checkpoint", share: float) -> "Checkpoint":
+        """Both models' averaged weights, `share` of the other's (Wortsman et al. 2022, model soups).
+
+        For checkpoints of one lineage, where the way between two weights is good all along. It has no metrics of its
+        own, and cannot be gone on from.
+
+        Raises:
+            ModelMismatch: another task, architecture or split.
+        """
+        for name in ("task", "arch", "split_hash"):
+            if getattr(self, name) != getattr(other, name):
+                raise ModelMismatch(f"two checkpoints with another {name}", hint="mix checkpoints of one lineage")
+        weights = {
+            name: torch.lerp(value, other.weights[name], share) if value.dtype.is_floating_point else value
+            for name, value in self.weights.items()
+        }
+        settings = {**other.settings, "mixed": {"share": share, "with": self.settings}}
+        return replace(other, weights=weights, settings=settings, metrics={}, resume={})

@@ -1,7 +1,7 @@
 """Float ONNX -> 8-bit ONNX by static calibration: the same model three to four times cheaper to run.
 
 Weights and activations become QDQ pairs (ONNX Runtime's static quantisation, Jacob et al. 2018). The outputs' last
-convolutions stay in float, for a box is won or lost by a pixel.
+convolutions, and the gate's first stages, stay in float: a box, and a finger, is won or lost by a pixel.
 """
 
 import tempfile
@@ -17,7 +17,10 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from osteon.inference.card import METADATA_KEY
 
 QUANTISED = ("Conv", "LeakyRelu", "Relu", "Clip", "Concat", "MaxPool", "Add", "Resize")
-FLOAT_WEIGHTS = ("class_heads", "box_heads", "head.weight", "mask_head")
+OUTPUT_WEIGHTS = ("class_heads", "box_heads", "mask_head", "model.head.weight")
+FINE_WEIGHTS = ("encoder.stem.", "encoder.stages.0.", "encoder.stages.1.")
+"""The gate's first stages: in 8 bit they cost 0.002 Dice and thin bones, in float 3 ms."""
+FLOAT_WEIGHTS = (*OUTPUT_WEIGHTS, *FINE_WEIGHTS)
 Square = NDArray[np.float32]
 
 
@@ -67,7 +70,7 @@ def quantise(source: Path, target: Path, squares: Sequence[Square]) -> None:
 
 
 def _float_nodes(model: onnx.ModelProto) -> list[str]:
-    """Names of the convolutions that give the outputs."""
+    """Names of the convolutions that stay in float."""
     return [
         node.name
         for node in model.graph.node

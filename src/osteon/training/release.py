@@ -16,6 +16,7 @@ from osteon.evaluation.judge import Progress, judge_detector, judge_gate
 from osteon.evaluation.operating_points import (
     box_outcomes,
     calibration_error,
+    decision,
     detector_points,
     fit_calibration,
     gate_points,
@@ -63,7 +64,7 @@ def release(
         about: name, version, licence, data.
         manifest: the data set that it was trained on.
         split: the split of the training; its hash must be the checkpoint's.
-        more: further pictures for the gate's cuts, none of them trained on.
+        more: further pictures on which the gate's decision is measured, none of them trained on.
         progress: reporter.
 
     Raises:
@@ -129,7 +130,7 @@ def _draft(checkpoint: Checkpoint, about: Release) -> Card:
 
 
 def _gate_card(card: Card, session: Session, cases: Sequence[Case], more: Sequence[Case], progress: Any) -> Card:
-    readings = judge_gate(session, [*cases, *more], progress=progress)
+    readings = judge_gate(session, cases, progress=progress)
     figures = gate.summary(readings)
     points = gate_points(readings)
     metrics = {
@@ -138,6 +139,10 @@ def _gate_card(card: Card, session: Session, cases: Sequence[Case], more: Sequen
         "bone_iou": figures["iou"]["mean"],
         **points["area_fraction"].measured,
     }
+    if more:
+        cuts = {name: point.threshold for name, point in points.items()}
+        elsewhere = decision(judge_gate(session, more, progress=progress), **cuts)
+        metrics |= {f"further_{name}": value for name, value in elsewhere.items()}
     return replace(card, operating_points=points, metrics=metrics)
 
 
