@@ -51,7 +51,8 @@ def test_linear_exposure_does_not_matter(contrast: float, brightness: float) -> 
     picture = builders.deep(builders.drawing().pixels)
     exposed = picture * contrast + brightness * (1 - contrast) * 65535
     changed = letterbox(np.rint(exposed).astype(np.uint16), side_px=96).pixels
-    assert np.abs(changed - letterbox(picture, side_px=96).pixels).max() < 1e-3
+    """To one grey level of 8 bits, which a weaker exposure spreads further."""
+    assert np.abs(changed - letterbox(picture, side_px=96).pixels).max() < 2 / (255 * contrast)
 
 
 @pytest.mark.parametrize("level", [0, 7, 255])

@@ -12,6 +12,7 @@ from osteon.radiograph import Pixels
 
 BLACK_PERCENTILE = 0.5
 WHITE_PERCENTILE = 99.5
+LEAST_RANGE = 65536 / 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,25 @@ def stretch(image: Pixels) -> NDArray[np.float32]:
     return np.asarray(np.clip((image.astype(np.float32) - np.float32(low)) / np.float32(high - low), 0, 1), np.float32)
 
 
+def model_depth(image: Pixels) -> Pixels:
+    """The picture in 8 bits, unless it uses so little of 16 that grey levels would be lost.
+
+    Models learn from 8-bit films. So the same picture gives the same findings to the last digit, whether a file holds
+    it in 8, 12 or 16 bits; only one that uses less than a quarter of the range keeps its depth.
+
+    >>> model_depth(np.array([[0, 257, 65535]], np.uint16)).tolist()
+    [[0, 1, 255]]
+    >>> model_depth(np.array([[0, 257, 4095]], np.uint16)).dtype
+    dtype('uint16')
+    """
+    if image.dtype == np.uint8:
+        return image
+    low, high = np.percentile(image[::8, ::8], (BLACK_PERCENTILE, WHITE_PERCENTILE))
+    if high - low < LEAST_RANGE:
+        return image
+    return np.asarray(cv2.convertScaleAbs(image, alpha=1 / 257))
+
+
 def letterbox(image: Pixels, *, side_px: int) -> Letterboxed:
     """The image scaled to fit a square of `side_px`, stretched in grey, padded right and below with black.
 
@@ -65,7 +85,7 @@ def letterbox(image: Pixels, *, side_px: int) -> Letterboxed:
     placement = Placement.fit(image.shape[0], image.shape[1], side_px=side_px)
     height, width = placement.placed_height_px, placement.placed_width_px
     square = np.zeros((side_px, side_px), np.float32)
-    square[:height, :width] = stretch(resize(image, height, width))
+    square[:height, :width] = stretch(resize(model_depth(image), height, width))
     return Letterboxed(square, placement)
 
 

@@ -19,6 +19,7 @@ from osteon.radiograph import Radiograph
 from osteon.training.architectures import DETECTORS, GATES, build
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.export import export, parity
+from osteon.training.quantise import quantise
 from osteon.training.release import PARITY_TOLERANCE, Release, release
 
 torch.set_num_threads(1)  # quicker for small models, and the same to the last bit
@@ -132,3 +133,18 @@ def test_a_release_that_fails_leaves_the_model_that_was_there(
         release(saved, path, ABOUT, manifest=only, split=split)
     assert path.read_bytes() == b"the old model"
     assert [file.name for file in tmp_path.iterdir()] == ["gate.onnx"]
+
+
+def test_an_8_bit_detector_keeps_boxes_to_the_pixel(tmp_path: Path) -> None:
+    saved = checkpoint("detector", "nanocsp")
+    card = models.detector_card(side_px=SIDE)
+    squares = [letterbox(builders.drawing(seed=seed).pixels, side_px=SIDE).pixels for seed in range(4)]
+    export(saved, tmp_path / "float.onnx", card)
+    quantise(tmp_path / "float.onnx", tmp_path / "small.onnx", squares)
+    small = Session(tmp_path / "small.onnx", task="detector")
+    assert small.card == card
+    assert (tmp_path / "small.onnx").stat().st_size < (tmp_path / "float.onnx").stat().st_size / 3
+    boxes, scores = small.run(squares[0])
+    expected, its_scores = Session(tmp_path / "float.onnx", task="detector").run(squares[0])
+    assert np.abs(boxes - expected).max() < 0.1  # boxes in 8 bit would move by half a pixel and more
+    assert np.abs(scores - its_scores).mean() < 0.02
