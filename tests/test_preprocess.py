@@ -52,7 +52,7 @@ def test_linear_exposure_does_not_matter(contrast: float, brightness: float) -> 
     exposed = picture * contrast + brightness * (1 - contrast) * 65535
     changed = letterbox(np.rint(exposed).astype(np.uint16), side_px=96).pixels
     """To one grey level of 8 bits, which a weaker exposure spreads further."""
-    assert np.abs(changed - letterbox(picture, side_px=96).pixels).max() < 2 / (255 * contrast)
+    assert np.abs(changed - letterbox(picture, side_px=96).pixels).max() < 3 / (255 * contrast)
 
 
 @pytest.mark.parametrize("level", [0, 7, 255])

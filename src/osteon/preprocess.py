@@ -59,7 +59,8 @@ def model_depth(image: Pixels) -> Pixels:
     """
     if image.dtype == np.uint8:
         return image
-    low, high = np.percentile(image[::8, ::8], (BLACK_PERCENTILE, WHITE_PERCENTILE))
+    step = max(1, min(image.shape) // 128)
+    low, high = np.percentile(image[::step, ::step], (BLACK_PERCENTILE, WHITE_PERCENTILE))
     if high - low < LEAST_RANGE:
         return image
     return np.asarray(cv2.convertScaleAbs(image, alpha=1 / 257))
