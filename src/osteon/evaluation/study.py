@@ -118,12 +118,12 @@ def plot(rows: Sequence[Measured], histories: Mapping[str, Sequence[Mapping[str,
             alpha=0.6,
         )
     middle.set(xscale="log", xlabel="area fraction", ylabel="confidence", title=f"Decision: {rows[0].row.label}")
-    middle.legend()
+    middle.legend(loc="upper left")
     for label, history in histories.items():
         points = [(row["epoch"], row["dice"]) for row in history if "dice" in row]
         right.plot([p[0] for p in points], [p[1] for p in points], label=label)
     right.set(xlabel="epoch", ylabel="validation Dice (averaged weights)", title="Learning")
-    right.legend()
+    right.legend(loc="lower right")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
     pyplot.close(figure)
