@@ -52,7 +52,7 @@ class GateSettings:
     `negative_share` is how many pictures without bone an epoch shows, as a multiple of those with.
     """
 
-    arch: str = "unet-mobilenetv2"
+    arch: str = "unet-csp"
     side_px: int = 224
     rotation_degrees: float = 40.0
     scale_low: float = 0.6
