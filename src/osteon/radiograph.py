@@ -26,6 +26,7 @@ class Radiograph:
         body_part: DICOM BodyPartExamined, or "".
         view: DICOM ViewPosition, or "".
         laterality: L, R, or "".
+        chroma: how colourful the picture was: mean of the largest less the smallest of red, green and blue, 0 to 1.
     """
 
     pixels: Pixels
@@ -37,6 +38,7 @@ class Radiograph:
     body_part: str = ""
     view: str = ""
     laterality: str = ""
+    chroma: float = 0.0
 
     def __post_init__(self) -> None:
         if self.pixels.dtype not in (np.uint8, np.uint16):

@@ -209,3 +209,24 @@ def test_fracatlas_truncated_and_rotated_files() -> None:
             rotated += image.getexif().get(0x0112, 1) != 1 and radiograph.pixels.shape != image.size[::-1]
     assert refused == 59
     assert rotated > 0
+
+
+class TestChroma:
+    """How colourful a picture is: films are grey however they are kept, skin and photographs are not."""
+
+    @pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF", "BMP", "WEBP"])
+    def test_colour_is_told_in_every_format(self, form: str) -> None:
+        buffer = BytesIO()
+        Image.new("RGB", (200, 160), (210, 150, 120)).save(buffer, form)
+        (picture,) = read(buffer.getvalue())
+        assert picture.chroma == pytest.approx(90 / 255, abs=0.02)
+
+    @pytest.mark.parametrize("encoding", builders.EXACT)
+    def test_a_film_is_grey_in_every_encoding(self, encoding: str) -> None:
+        (film,) = read(builders.EXACT[encoding](builders.drawing().pixels))
+        assert film.chroma == 0
+
+    def test_colour_of_a_palette_counts(self) -> None:
+        buffer = BytesIO()
+        Image.new("RGB", (90, 80), (200, 100, 100)).quantize(4).save(buffer, "PNG")
+        assert read(buffer.getvalue())[0].chroma > 0.3

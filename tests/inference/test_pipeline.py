@@ -1,6 +1,7 @@
 """The laws of the pipeline, on real sessions."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +183,13 @@ def test_timing_tells_reading_and_the_whole(pipeline: Pipeline) -> None:
     timing = pipeline.analyse(radiograph(), read_ms=7.0).timing_ms
     assert list(timing) == ["read", "gate", "detect", "total"]
     assert timing["total"] >= 7.0 + timing["gate"] + timing["detect"]
+
+
+def test_a_colourful_picture_shows_no_bone(pipeline: Pipeline) -> None:
+    """Bone is grey: the same pixels pass as a film and are turned away in the colours of skin."""
+    film = Radiograph(models.radiograph_pixels(324, 260), "film", "")
+    assert pipeline.bone(film).present
+    for chroma, present in ((0.1, True), (0.13, False)):
+        findings = pipeline.analyse(replace(film, chroma=chroma))
+        assert findings.bone.present == present
+        assert (findings.decision == "not_a_radiograph") == (not present)
