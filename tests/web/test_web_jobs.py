@@ -225,7 +225,7 @@ def test_preview_goes_before_a_long_queue(serve: Callable[..., Running]) -> None
 
     gate.run = slowly  # type: ignore[method-assign,assignment]
     for _ in range(4):
-        server.post(photograph(40, 40))
+        server.post(radiograph())
     assert busy.wait(10)
     assert server.client.post("/api/v1/previews", files=form(radiograph())).json()["wanted"] is True
     waiting = server.client.get("/api/v1/analyses", params={"status": "queued"}).json()["analyses"]
