@@ -1,16 +1,16 @@
 """`osteon data`: data sets in, checked, split and out. Results go to standard output, all else to standard error."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from osteon.cli import message
+from osteon.cli.progress import bars
 from osteon.datasets import coco, cvat, duplicates, voc, yolo
 from osteon.datasets import split as splitting
 from osteon.datasets.audit import Audit
@@ -60,7 +60,7 @@ def import_(place: Path, format_name: str, images: Path | None, out: Path | None
         _emit(manifest_to_json(manifest, Path.cwd()))
     else:
         write_manifest(manifest, out)
-    _say(f"{len(manifest)} cases")
+    message(f"{len(manifest)} cases")
 
 
 @data.command()
@@ -77,8 +77,8 @@ def audit(place: Path, format_name: str, images: Path | None, json_file: Path | 
       osteon data audit FracAtlas --json audit.json
     """
     manifest = _open(place, format_name, images)
-    with _progress("reading pictures") as advance:
-        report = audit_manifest(manifest, advance)
+    with bars() as report_progress:
+        report = audit_manifest(manifest, partial(report_progress, "reading pictures"))
     _console().print(_table(report))
     if json_file is not None and str(json_file) == "-":
         _emit(report.to_json())
@@ -119,8 +119,8 @@ def split(
         raise click.UsageError("give one of --fractions, --folds and --official")
     shares = _shares(fractions or "0.8,0.2")
     manifest = _open(place, format_name, images)
-    with _progress("comparing pictures") as advance:
-        groups = duplicates.duplicate_groups(manifest, advance)
+    with bars() as report_progress:
+        groups = duplicates.duplicate_groups(manifest, partial(report_progress, "comparing pictures"))
     if official:
         made = splitting.official_split(manifest, groups, seed=seed)
     elif folds is not None:
@@ -131,7 +131,7 @@ def split(
         _emit(made.to_json())
     else:
         made.write(out)
-    _say(f"{made.hash}: " + ", ".join(f"{part} {len(names)}" for part, names in made.parts.items()))
+    message(f"{made.hash}: " + ", ".join(f"{part} {len(names)}" for part, names in made.parts.items()))
 
 
 @data.command()
@@ -162,14 +162,14 @@ def convert(source: Path, target: Path, to_format: str, format_name: str, images
     else:
         losses = voc.write(manifest, target)
     for loss in losses:
-        _say(f"note: {loss}")
-    _say(f"{len(manifest)} cases written as {to_format}")
+        message(f"note: {loss}")
+    message(f"{len(manifest)} cases written as {to_format}")
 
 
 def _open(place: Path, format_name: str, images: Path | None) -> Manifest:
     manifest = open_dataset(place, format=format_name, images=images)
     for remark in manifest.remarks:
-        _say(f"note: {remark}")
+        message(f"note: {remark}")
     return manifest
 
 
@@ -213,21 +213,8 @@ def _words(item: Any) -> str:
     return item if isinstance(item, str) else ", ".join(map(str, item))
 
 
-@contextmanager
-def _progress(task: str) -> Iterator[duplicates.Progress]:
-    """A progress bar on standard error; yields the callback to move it."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=_console()) as bar:
-        number = bar.add_task(task, total=None)
-        yield lambda done, total: bar.update(number, completed=done, total=total)
-
-
 def _console() -> Console:
     return Console(stderr=True)
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
 
 
 def _emit(value: Any) -> None:

@@ -1,6 +1,7 @@
 """`osteon predict`: both stages on files, folders and globs."""
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -105,10 +106,12 @@ def _drawer(out: Path, language: Language) -> "Consumer":
     from osteon.radiograph import Radiograph
 
     taken: set[str] = set()
+    naming = threading.Lock()  # two files of one name may be drawn at the same time
 
     def draw(radiograph: Radiograph, findings: Findings) -> None:
-        path = out / picture_name(radiograph, "overlay", taken)
-        overlay.write(path, overlay.draw(radiograph, findings, language=language))
+        with naming:
+            name = picture_name(radiograph, "overlay", taken)
+        overlay.write(out / name, overlay.draw(radiograph, findings, language=language))
 
     return draw
 

@@ -18,6 +18,7 @@ from osteon.preprocess import Letterboxed, letterbox
 
 MIN_SCORE = 0.005
 Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how many are done, and how many there are."""
 
 
 def truth_boxes(case: Case) -> Boxes:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from osteon.errors import ConfigurationError
+from osteon.files.masks import full_size
 from osteon.findings import Findings, Fracture
 from osteon.radiograph import Radiograph
 
 Language = Literal["en", "ru"]
 Colour = tuple[int, int, int]
 
-BONE_THRESHOLD = 0.5
 BONE: Colour = (0, 190, 200)
 GRADES: dict[str, Colour] = {"fracture": (235, 52, 52), "doubt": (250, 176, 5)}
 _DECISIONS: dict[str, Colour] = {**GRADES, "no_fracture": (90, 200, 120), "not_a_radiograph": (170, 170, 170)}
@@ -57,7 +57,7 @@ def draw(radiograph: Radiograph, findings: Findings, *, language: Language = "en
     words = WORDS[language]
     pixels: NDArray[np.uint8] = np.asarray(cv2.cvtColor(radiograph.as_uint8(), cv2.COLOR_GRAY2RGB), np.uint8)
     if findings.bone.probability_map is not None and findings.decision != "not_a_radiograph":
-        _draw_bone(pixels, findings.bone.probability_map)
+        _draw_bone(pixels, full_size(findings.bone, radiograph))
     image = Image.fromarray(pixels)
     _draw_caption(image, findings, words)
     for fracture in reversed(findings.fractures):  # the surest comes last, on top
@@ -87,11 +87,8 @@ def write(path: Path, pixels: NDArray[np.uint8]) -> None:
         ) from error
 
 
-def _draw_bone(pixels: NDArray[np.uint8], probability_map: NDArray[np.float32]) -> None:
-    height, width = pixels.shape[:2]
-    bone = (cv2.resize(probability_map, (width, height), interpolation=cv2.INTER_LINEAR) > BONE_THRESHOLD).astype(
-        np.uint8
-    )
+def _draw_bone(pixels: NDArray[np.uint8], bone: NDArray[np.uint8]) -> None:
+    height, width = bone.shape
     tint = np.arange(256)[:, None, None] * (1 - _TINT) + np.array(BONE) * _TINT
     cv2.copyTo(cv2.LUT(pixels, tint.astype(np.uint8)), bone, pixels)
     outlines, _ = cv2.findContours(bone, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)

@@ -1,7 +1,7 @@
 """The cross-stage-partial backbone of NanoDet-g: dense 3x3 convolutions, fast to train and to run on a CPU.
 
 Architecture: RangiLyu, NanoDet-g (Apache-2.0), here with batch normalisation put back. The published weights have it
-folded into the convolutions; `calibrate` unfolds it so that fine-tuning is stable and the function is unchanged.
+folded into the convolutions; `calibrate` unfolds it, so that training can normalise, and leaves the function unchanged.
 """
 
 from collections.abc import Iterable

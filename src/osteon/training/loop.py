@@ -4,7 +4,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from osteon.errors import ModelMismatch
+from osteon.evaluation.judge import Progress
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.config import LoopSettings
 
 Batch = TypeVar("Batch")
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many are done, and how many there are."""
 
 
 class Task(Protocol[Batch]):

@@ -1,6 +1,6 @@
 """Training pictures in memory: read once, letterboxed once, kept as bytes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from osteon.datasets.case import Case
 from osteon.errors import InvalidImage
+from osteon.evaluation.judge import Progress
 from osteon.files import read
 from osteon.geometry import Placement
 from osteon.preprocess import letterbox
@@ -46,9 +47,7 @@ class Picture:
         return outlines
 
 
-def load(
-    cases: Sequence[Case], *, side_px: int, progress: Callable[[str, int, int], None] | None = None
-) -> tuple[list[Picture], list[str]]:
+def load(cases: Sequence[Case], *, side_px: int, progress: Progress | None = None) -> tuple[list[Picture], list[str]]:
     """The pictures that can be read, in order, and the names of those that cannot."""
     pictures: list[Picture] = []
     broken: list[str] = []

@@ -12,14 +12,14 @@ from osteon.datasets.case import Case, Manifest
 from osteon.datasets.masks import has_mask
 from osteon.datasets.split import Split
 from osteon.errors import InvalidDataset
-from osteon.evaluation.judge import truth_known
+from osteon.evaluation.judge import Progress, truth_known
 from osteon.models.csp import ConvBlock, calibrate
 from osteon.training.architectures import SCRATCH, build, start
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.config import DetectorSettings, GateSettings, LoopSettings
 from osteon.training.detector import DetectorTask
 from osteon.training.gate import GateTask
-from osteon.training.loop import Progress, Training
+from osteon.training.loop import Training
 from osteon.training.masks import targets
 from osteon.training.pictures import load
 
@@ -28,11 +28,10 @@ CALIBRATION_BATCHES = 8
 
 @dataclass(frozen=True)
 class Run:
-    """Where a training starts and what it leaves: starting weights, folder of results, whether to go on."""
+    """Where a training starts and what it leaves: starting weights, and a folder; a run there is gone on with."""
 
     folder: Path
     weights: str = SCRATCH
-    resume: bool = True
 
 
 def use_threads(count: int) -> None:
@@ -68,7 +67,7 @@ def train_detector(
         pictures[0], pictures[1], settings=settings, loop=loop, split_hash=split.hash, pretrained=pretrained
     )
     _unfold(model, [task.batch(0, step % task.steps())[0] for step in range(CALIBRATION_BATCHES)], pretrained)
-    return _trained(Training(model, task, loop, run.folder), run, progress)
+    return _trained(Training(model, task, loop, run.folder), progress)
 
 
 def train_gate(
@@ -95,7 +94,7 @@ def train_gate(
     train, valid = (targets(load(cases, side_px=settings.side_px, progress=progress)[0]) for cases in parts)
     task = GateTask(train, valid, settings=settings, loop=loop, split_hash=split.hash, pretrained=pretrained)
     _unfold(model, [task.batch(0, step % task.steps())[0] for step in range(CALIBRATION_BATCHES)], pretrained)
-    return _trained(Training(model, task, loop, run.folder), run, progress)
+    return _trained(Training(model, task, loop, run.folder), progress)
 
 
 def _parts(manifest: Manifest, split: Split) -> tuple[Sequence[Case], Sequence[Case]]:
@@ -107,8 +106,7 @@ def _unfold(model: torch.nn.Module, batches: list[torch.Tensor], pretrained: boo
         calibrate(model, batches)
 
 
-def _trained(training: Training[Any], run: Run, progress: Progress | None) -> Checkpoint:
+def _trained(training: Training[Any], progress: Progress | None) -> Checkpoint:
     cv2.setNumThreads(1)  # pictures are changed beside the model; OpenCV's own threads only get in its way
-    if run.resume:
-        training.resume()
+    training.resume()
     return training.run(progress)
