@@ -30,13 +30,15 @@ class DetectorSettings:
 
     Pictures are letterboxed to `side_px` and then turned, scaled and shifted into a canvas of `canvas_px`, which
     shows a fracture with probability `centred`; the last `settle_epochs` use the whole square and gentle changes.
-    `normals` are drawn anew each epoch, as a multiple of the fractured pictures.
+    `normals` are drawn anew each epoch, as a multiple of the fractured pictures; the share `hard_normals` of them by
+    the highest score that each got when it was last shown (those never shown come first), the others evenly.
     """
 
     arch: str = "nanocsp"
     side_px: int = 640
     canvas_px: int = 448
-    normals: float = 0.8
+    normals: float = 1.0
+    hard_normals: float = 0.5
     settle_epochs: int = 3
     centred: float = 0.75
     rotation_degrees: float = 25.0

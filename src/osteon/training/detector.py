@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -23,7 +23,15 @@ from osteon.training.pictures import Picture
 
 IOU_THRESHOLD = 0.5
 MASK_STRIDE = 8
-Batch = tuple[Tensor, DetectionTargets]
+HARDNESS_FLOOR = 0.02
+
+
+class Batch(NamedTuple):
+    """Pictures (b, 1, canvas, canvas), their truth, and which normal film each is (its index, or -1)."""
+
+    pixels: Tensor
+    targets: DetectionTargets
+    normals: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +106,18 @@ class DetectorTask:
         self.detector, self.loop, self.valid, self.pretrained = settings, loop, valid, pretrained
         self.fractured = [p for p in train if p.case.fractured]
         self.normal = [p for p in train if p.case.fractured is False]
+        self._number = {id(picture): index for index, picture in enumerate(self.normal)}
+        self._hardness = np.ones(len(self.normal))
         self._orders: dict[int, list[Picture]] = {}
+
+    def state(self) -> dict[str, Any]:
+        """How hard each normal film was when last shown."""
+        return {"hardness": torch.from_numpy(self._hardness.copy())}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state` gave; nothing from checkpoints of before."""
+        if "hardness" in state:
+            self._hardness = state["hardness"].numpy().copy()
 
     def settings(self) -> dict[str, Any]:
         """The detector's settings and how many pictures of each kind it saw."""
@@ -113,14 +132,21 @@ class DetectorTask:
     def _order(self, epoch: int) -> list[Picture]:
         if epoch not in self._orders:
             rng = np.random.default_rng((self.loop.seed, epoch))
-            normals = min(len(self.normal), round(len(self.fractured) * self.detector.normals))
-            drawn = [self.normal[i] for i in rng.choice(len(self.normal), normals, replace=False)] if normals else []
-            mixed = [*self.fractured, *drawn]
+            mixed = [*self.fractured, *(self.normal[i] for i in self._drawn_normals(rng))]
             self._orders = {epoch: [mixed[i] for i in rng.permutation(len(mixed))]}
         return self._orders[epoch]
 
+    def _drawn_normals(self, rng: np.random.Generator) -> list[int]:
+        """Indices of an epoch's normal films: the hard ones by their score, then others evenly."""
+        count = min(len(self.normal), round(len(self.fractured) * self.detector.normals))
+        weights = self._hardness + HARDNESS_FLOOR
+        by_score = round(count * self.detector.hard_normals)
+        hard = rng.choice(len(weights), by_score, replace=False, p=weights / weights.sum())
+        others = np.setdiff1d(np.arange(len(weights)), hard)
+        return [*map(int, hard), *map(int, rng.choice(others, count - by_score, replace=False))]
+
     def batch(self, epoch: int, step: int) -> Batch:
-        """(b, 1, canvas, canvas) pictures and their truth."""
+        """A batch of random views, the same for the same seed and history."""
         size = self.loop.batch
         gentle = epoch >= self.loop.epochs - self.detector.settle_epochs
         chosen = self._order(epoch)[step * size : (step + 1) * size]
@@ -130,14 +156,21 @@ class DetectorTask:
         ]
         pixels = torch.from_numpy(np.stack([v.pixels for v in views]))[:, None]
         masks = torch.from_numpy(np.stack([v.mask for v in views]))[:, None]
-        return pixels, DetectionTargets([torch.from_numpy(v.boxes_xyxy) for v in views], masks)
+        targets = DetectionTargets([torch.from_numpy(v.boxes_xyxy) for v in views], masks)
+        return Batch(pixels, targets, tuple(self._number.get(id(picture), -1) for picture in chosen))
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Named parts of the criterion."""
         where = next(model.parameters()).device
-        pixels = batch[0].to(where, memory_format=torch.channels_last)
-        targets = DetectionTargets([boxes.to(where) for boxes in batch[1].boxes_xyxy], batch[1].masks.to(where))
-        return detection_loss(model(pixels), targets)
+        pixels = batch.pixels.to(where, memory_format=torch.channels_last)
+        truth = batch.targets
+        targets = DetectionTargets([boxes.to(where) for boxes in truth.boxes_xyxy], truth.masks.to(where))
+        predictions = model(pixels)
+        best = predictions.logits.detach().float().amax(1).sigmoid().cpu().tolist()
+        for number, score in zip(batch.normals, best, strict=True):
+            if number >= 0:
+                self._hardness[number] = score
+        return detection_loss(predictions, targets)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Figures of the validation pictures, and `selection`: the mean of mAP50, mAP30 and, with normals, AUROC."""

@@ -94,6 +94,13 @@ class GateTask:
         figures["selection"] = figures["dice"] + 0.25 * figures["turned_away"]
         return {name: round(value, 4) for name, value in figures.items()}
 
+    def state(self) -> dict[str, Any]:
+        """Nothing: batches depend on the seed alone."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing to take back."""
+
     def groups(self, model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Pre-trained: the encoder, where it starts from other weights."""
         if not self.pretrained:

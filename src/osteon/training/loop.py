@@ -45,6 +45,12 @@ class Task(Protocol[Batch]):
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Figures of the validation part."""
 
+    def state(self) -> dict[str, Any]:
+        """What the task has learned of its data on the way, for a training that goes on: tensors and plain values."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state` gave."""
+
     def groups(self, model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """(pre-trained, new) parameters, which learn at different rates."""
 
@@ -126,6 +132,7 @@ class Training(Generic[Batch]):
         self.average.model.load_state_dict(saved.weights)
         self.average.steps = saved.resume["average_steps"]
         self.optimiser.load_state_dict(saved.resume["optimiser"])
+        self.task.restore(saved.resume.get("task", {}))
         self.epoch, self.best = saved.epoch, saved.resume["best"]
         return True
 
@@ -192,6 +199,7 @@ class Training(Generic[Batch]):
             "optimiser": self.optimiser.state_dict(),
             "average_steps": self.average.steps,
             "best": self.best,
+            "task": self.task.state(),
         }
         self._checkpoint(metrics, resume).write(self.folder / "last.pt")
 
