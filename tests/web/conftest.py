@@ -9,7 +9,7 @@ import pytest
 from serving import Running, running
 
 import models
-from osteon.web.settings import Settings
+from osteon.service.settings import Settings
 
 
 @pytest.fixture(scope="session")

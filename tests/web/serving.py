@@ -15,9 +15,9 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 
 import models
+from osteon.service.settings import Settings
 from osteon.web.app import create_app
 from osteon.web.service import Service
-from osteon.web.settings import Settings
 
 PATIENT = "Ivanov^Canary^1950"
 """Stands in every name that a test sends, and must stand in no log."""

@@ -11,11 +11,11 @@ from serving import PATIENT, Running, form, photograph, radiograph, running
 
 from osteon import files
 from osteon.errors import AnalysisNotFound, ConfigurationError, TooManyWaiting
-from osteon.web import decoded
-from osteon.web.jobs import PoolRunner
+from osteon.service import decoded
+from osteon.service.jobs import PoolRunner
+from osteon.service.settings import Settings
+from osteon.service.store import AnalysisStore, Upload
 from osteon.web.service import Service
-from osteon.web.settings import Settings
-from osteon.web.store import AnalysisStore, Upload
 
 
 def taken_in(store: AnalysisStore, *contents: bytes) -> list[str]:

@@ -10,11 +10,12 @@ from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
-from osteon.web import metrics, page, problems, routes
+from osteon.service import metrics
+from osteon.service.settings import Settings
+from osteon.web import page, problems, routes
 from osteon.web.edge import Edge
 from osteon.web.schemas import ProblemOut
 from osteon.web.service import Service
-from osteon.web.settings import Settings
 
 _SIDE_BY_SIDE_DECODING = 2
 

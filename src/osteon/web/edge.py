@@ -5,7 +5,7 @@ import time
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from osteon.web.metrics import Metrics
+from osteon.service.metrics import Metrics
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (

@@ -9,8 +9,8 @@ from fastapi.templating import Jinja2Templates
 
 from osteon.errors import AnalysisNotFound, OsteonError
 from osteon.samples import samples
+from osteon.service.catalogue import LANGUAGES, Language, catalogue, preferred
 from osteon.web import problems
-from osteon.web.catalogue import LANGUAGES, Language, catalogue, preferred
 from osteon.web.routes import Shared
 from osteon.web.service import PREVIEW_SIDE_PX
 

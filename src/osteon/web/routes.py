@@ -13,10 +13,11 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from osteon.errors import AnalysisNotFound
 from osteon.files import overlay
 from osteon.files.overlay import Language
-from osteon.web import pictures, problems, report
+from osteon.service import pictures, report
+from osteon.service.store import Analysis, Status
+from osteon.web import problems
 from osteon.web.schemas import API, AcceptedOut, AnalysesOut, AnalysisOut, AnalysisSummary, PreviewOut
 from osteon.web.service import PREVIEW_BYTES, Service
-from osteon.web.store import Analysis, Status
 from osteon.web.uploads import FIELD, received
 
 MOST_WAIT_SECONDS = 300.0

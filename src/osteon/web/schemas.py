@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from osteon.findings import BoneEvidence, Decision, Grade, ModelRef
 from osteon.inference.card import Card
-from osteon.web.store import Analysis, Status
+from osteon.service.store import Analysis, Status
 
 API = "/api/v1"
 

@@ -8,13 +8,13 @@ from osteon.errors import ImageTooLarge, InvalidImage, OsteonError
 from osteon.files import Limits, read
 from osteon.inference.analysis import failure
 from osteon.inference.pipeline import Pipeline
-from osteon.web import pictures
-from osteon.web.decoded import DecodedPages, Page
-from osteon.web.jobs import ImmediateRunner, Job, PoolRunner, Runner
-from osteon.web.metrics import Metrics
+from osteon.service import pictures
+from osteon.service.decoded import DecodedPages, Page
+from osteon.service.jobs import ImmediateRunner, Job, PoolRunner, Runner
+from osteon.service.metrics import Metrics
+from osteon.service.settings import Settings
+from osteon.service.store import Analysis, AnalysisStore, Upload
 from osteon.web.schemas import FileErrorOut, PreviewOut
-from osteon.web.settings import Settings
-from osteon.web.store import Analysis, AnalysisStore, Upload
 
 PREVIEW_SIDE_PX = 512
 PREVIEW_BYTES = 4 * 2**20

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive
 
 from osteon.errors import ImageTooLarge, InvalidImage
-from osteon.web.store import Upload
+from osteon.service.store import Upload
 
 FIELD = "file"
 UNNAMED = "image"

@@ -1,4 +1,4 @@
-"""Every string of the page and the report, in English and Russian: `static/catalogue.json`, the only place."""
+"""Every string of the page and the report, in English and Russian: `catalogue.json`, the only place."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ LANGUAGES: tuple[Language, ...] = get_args(Language)
 @cache
 def catalogue() -> Mapping[Language, Mapping[str, str]]:
     """Language -> key -> text; `{name}` marks a place to fill."""
-    text = files("osteon.web").joinpath("static/catalogue.json").read_text(encoding="utf-8")
+    text = files("osteon.service").joinpath("catalogue.json").read_text(encoding="utf-8")
     content = json.loads(text)
     return {language: content[language] for language in LANGUAGES}
 

@@ -17,9 +17,9 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.platypus import Flowable, Image, KeepTogether, PageBreak, Paragraph, SimpleDocTemplate, Spacer, Table
 
-from osteon.web import pictures
-from osteon.web.catalogue import Language, catalogue
-from osteon.web.store import Analysis
+from osteon.service import pictures
+from osteon.service.catalogue import Language, catalogue
+from osteon.service.store import Analysis
 
 _FONT = "DejaVuSans"
 _INK, _QUIET, _LINE, _PAPER = HexColor("#16232b"), HexColor("#5a6b75"), HexColor("#d5dde2"), HexColor("#f3f6f8")

@@ -12,10 +12,10 @@ from typing import Protocol
 from osteon.errors import OsteonError
 from osteon.inference.analysis import failure
 from osteon.inference.pipeline import Pipeline
-from osteon.web import decoded, pictures
-from osteon.web.decoded import DecodedPages
-from osteon.web.metrics import Metrics
-from osteon.web.store import ORIGINAL, Analysis, AnalysisStore
+from osteon.service import decoded, pictures
+from osteon.service.decoded import DecodedPages
+from osteon.service.metrics import Metrics
+from osteon.service.store import ORIGINAL, Analysis, AnalysisStore
 
 logger = logging.getLogger(__name__)
 
