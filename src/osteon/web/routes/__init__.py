@@ -1,0 +1,15 @@
+"""The HTTP interface under /api/v1: one file for each kind of thing that is asked for.
+
+Each file's router carries the prefix itself, so that a route's path is whole in the metrics.
+"""
+
+from fastapi import APIRouter
+
+from osteon.web.routes import analyses, pictures, previews, reports
+from osteon.web.routes.shared import Shared
+
+__all__ = ["Shared", "router"]
+
+router = APIRouter()
+for part in (previews, analyses, pictures, reports):
+    router.include_router(part.router)

@@ -1,0 +1,105 @@
+"""What the routes share: the service, parameters, descriptions of answers, waiting for results."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import Depends, Path, Query, Request, Response
+
+from osteon.errors import AnalysisNotFound
+from osteon.service.store import Analysis
+from osteon.web import problems
+from osteon.web.service import Service
+from osteon.web.uploads import FIELD
+
+_LOOK_SECONDS = 0.03
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def service_of(request: Request) -> Service:
+    """The application's service."""
+    service = request.app.state.service
+    assert isinstance(service, Service)
+    return service
+
+
+def decoding_of(request: Request) -> CapacityLimiter:
+    """How many requests may decode a picture at once."""
+    limiter = request.app.state.decoding
+    assert isinstance(limiter, CapacityLimiter)
+    return limiter
+
+
+Shared = Annotated[Service, Depends(service_of)]
+Decoding = Annotated[CapacityLimiter, Depends(decoding_of)]
+AnalysisId = Annotated[str, Path(description="id of the analysis")]
+PageNumber = Annotated[int, Query(ge=1, le=10_000, description="page or frame, from 1")]
+
+
+def problems_of(*statuses: int) -> Responses:
+    """Descriptions of the problems that a route answers with."""
+    return {
+        status: {
+            "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemOut"}}},
+            **_WHY[status],
+        }
+        for status in statuses
+    }
+
+
+_WHY: dict[int, dict[str, Any]] = {
+    404: {"description": "no such analysis, or it has no picture yet"},
+    413: {"description": "the body, or the picture, is over the limit"},
+    422: {"description": "no picture, one that cannot be decoded, or a wrong parameter"},
+    429: {"description": "too many analyses wait", "headers": {"Retry-After": {"schema": {"type": "integer"}}}},
+}
+
+
+PNG: Responses = {200: {"content": {"image/png": {}}}}
+
+
+def form(*, many: bool) -> dict[str, Any]:
+    """OpenAPI's description of a multipart body with the file, or files, in the field `file`."""
+    one = {"type": "string", "format": "binary"}
+    field = {"type": "array", "items": one, "minItems": 1} if many else one
+    schema = {"type": "object", "required": [FIELD], "properties": {FIELD: field}}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+async def settled(service: Service, analyses: Sequence[Analysis], *, seconds: float) -> list[Analysis]:
+    """The analyses once all are finished, or as they stand when the time is over."""
+    until = time.monotonic() + seconds
+    current = list(analyses)
+    while not all(analysis.finished for analysis in current):
+        current = [await found(service, analysis.id) or analysis for analysis in current]
+        left = until - time.monotonic()
+        if left <= 0:
+            break
+        await asyncio.sleep(min(_LOOK_SECONDS, left))
+    return current
+
+
+async def found(service: Service, analysis_id: str) -> Analysis | None:
+    """The analysis as it stands, or None where it was removed."""
+    try:
+        return await to_thread.run_sync(service.store.find, analysis_id)
+    except AnalysisNotFound:
+        return None
+
+
+def page_of(analysis: Analysis, page: int) -> Mapping[str, Any]:
+    """The findings of a page, counted from 1; raises AnalysisNotFound where there are none (yet)."""
+    if page > len(analysis.pages):
+        raise AnalysisNotFound(
+            f"the analysis has no findings of page {page} (it is {analysis.status}, {len(analysis.pages)} pages)",
+            hint="wait until the analysis succeeded, and ask for a page that the file has",
+        )
+    return analysis.pages[page - 1]
+
+
+def png(content: bytes) -> Response:
+    """A picture."""
+    return Response(content, media_type="image/png")
