@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ def settings(tmp_path: Path, model_files: models.ModelFiles) -> Settings:
 def serve(settings: Settings) -> Iterator[Callable[..., Running]]:
     """Starts a server with some settings changed."""
     with ExitStack() as stack:
-        yield lambda **changes: stack.enter_context(running(replace(settings, **changes)))
+        yield lambda **changes: stack.enter_context(running(settings.changed(**changes)))
 
 
 @pytest.fixture

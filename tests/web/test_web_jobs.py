@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,7 +84,7 @@ def _finished(server: Running, analysis_id: str) -> dict[str, object]:
 
 class TestJob:
     def test_file_that_turns_bad_fails_with_the_reason_and_the_next_goes_on(self, settings: Settings) -> None:
-        service = Service.of(replace(settings, immediate=True))
+        service = Service.of(settings.changed(immediate=True))
         bad, good = taken_in(service.store, radiograph()[:400], radiograph())
         for analysis_id in (bad, good):
             service.runner.submit(analysis_id)
@@ -98,7 +97,7 @@ class TestJob:
     def test_own_mistake_fails_one_analysis_and_is_logged_without_its_text(
         self, settings: Settings, caplog: pytest.LogCaptureFixture
     ) -> None:
-        service = Service.of(replace(settings, immediate=True))
+        service = Service.of(settings.changed(immediate=True))
 
         def broken(_: object) -> None:
             raise RuntimeError(PATIENT)
@@ -114,7 +113,7 @@ class TestJob:
         service.stop()
 
     def test_submitted_twice_is_done_once(self, settings: Settings) -> None:
-        service = Service.of(replace(settings, immediate=True))
+        service = Service.of(settings.changed(immediate=True))
         (analysis_id,) = taken_in(service.store, radiograph())
         service.runner.submit(analysis_id)
         service.runner.submit(analysis_id)
@@ -139,7 +138,7 @@ class TestDecodedPages:
             return read_pages(source, name=name)
 
         monkeypatch.setattr(decoded, "read_pages", counted)
-        service = Service.of(replace(settings, immediate=True))
+        service = Service.of(settings.changed(immediate=True))
         ((analysis,), _) = service.accept([Upload("a.png", radiograph())])
         assert service.store.find(analysis.id).status == "succeeded"
         assert len(decodings) == 1

@@ -1,49 +1,81 @@
-"""What the web application can be told, and the only place that reads the environment."""
+"""What the service can be told, and the only place that reads the environment."""
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
 
 from osteon.errors import ConfigurationError
 from osteon.inference.pipeline import DETECTOR_FILE, GATE_FILE
+from osteon.limits import Limits
 
 PREFIX = "OSTEON_"
 
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
 
-@dataclass(frozen=True)
-class Settings:
+
+class Settings(BaseSettings):
     """Settings of one application; the environment variable of each is its name in capitals after `OSTEON_`.
 
-    Attributes:
-        data_dir: folder of the database and of all uploaded files; made where it is missing.
-        max_upload_mb: largest body of a request, in MiB.
-        max_files: most files in one request.
-        queue_limit: most analyses waiting; beyond it the answer is 429.
-        workers: radiographs analysed side by side, 1 to 8.
-        max_attempts: an analysis that was interrupted this often (the process died) is given up.
-        immediate: analyse within the request, without a pool; for tests.
-        gate: model file of the gate.
-        detector: model file of the detector.
+    Only `from_environment` reads the environment: `Settings(workers=2)` is the defaults and what is given.
+
+    >>> Settings(workers=2).changed(queue_limit=5).workers
+    2
     """
 
-    data_dir: Path = Path("osteon-data")
-    max_upload_mb: float = 64.0
-    max_files: int = 32
-    queue_limit: int = 100
-    workers: int = 1
-    max_attempts: int = 3
-    immediate: bool = False
-    gate: Path = GATE_FILE
-    detector: Path = DETECTOR_FILE
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", validate_default=True)
 
-    def __post_init__(self) -> None:
-        _check("max_upload_mb", self.max_upload_mb, 0 < self.max_upload_mb <= 4096, "above 0 and up to 4096")
-        _check("max_files", self.max_files, self.max_files >= 1, "at least 1")
-        _check("queue_limit", self.queue_limit, self.queue_limit >= 1, "at least 1")
-        _check("workers", self.workers, 1 <= self.workers <= 8, "1 to 8")
-        _check("max_attempts", self.max_attempts, self.max_attempts >= 1, "at least 1")
+    data_dir: Path = Field(
+        Path("osteon-data"), description="folder of the database (SQLite) and of all uploaded files; made where missing"
+    )
+    database_url: str = Field(
+        "", repr=False, description="`postgresql+psycopg://user:password@host/name`; empty: SQLite in the data folder"
+    )
+    queue_url: str = Field(
+        "", repr=False, description="`redis://host:6379/0` where `osteon worker` analyses; empty: this process analyses"
+    )
+    files_url: str = Field(
+        "", description="`s3://bucket/folder`, or a folder that all machines share; empty: in the data folder"
+    )
+    max_upload_mb: _Finite = Field(64.0, gt=0, le=4096, description="largest body of a request, MiB")
+    max_files: int = Field(32, ge=1, description="most files in one request, and most images in one ZIP archive")
+    max_pixels: int = Field(Limits.max_pixels, ge=1, description="most pixels of one page; larger ones are refused")
+    queue_limit: int = Field(100, ge=1, description="most analyses waiting before 429")
+    workers: int = Field(1, ge=1, le=8, description="radiographs analysed side by side in one process, 1 to 8")
+    decoders: int = Field(2, ge=1, le=16, description="processes that decode files side by side, 1 to 16")
+    decoder_memory_mb: int = Field(2048, ge=256, description="most memory of one of them, MiB")
+    decode_seconds: _Finite = Field(30.0, gt=0, description="most seconds to decode one file")
+    time_limit_seconds: _Finite = Field(300.0, gt=0, description="most seconds of one analysis; then it fails")
+    max_attempts: int = Field(3, ge=1, description="an analysis begun this often without an end is given up")
+    retry_seconds: _Finite = Field(
+        2.0, gt=0, le=3600, description="wait before the second attempt after a passing fault; doubled each time"
+    )
+    lease_seconds: _Finite = Field(
+        30.0, ge=1, description="a worker silent for so long is taken for dead and its analysis queued again"
+    )
+    retention_days: _Finite = Field(0.0, ge=0, description="finished analyses are removed after so many days; 0: kept")
+    immediate: bool = Field(False, description="analyse within the request, without a pool (for tests)")
+    gate: Path = Field(GATE_FILE, description="model file of the gate")
+    detector: Path = Field(DETECTOR_FILE, description="model file of the detector")
+
+    def __init__(self, **given: Any) -> None:
+        """The defaults and what is given.
+
+        Raises:
+            ConfigurationError: a value that cannot work; the message names the setting, not a password in it.
+        """
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise _refused(error) from None
+
+    @field_validator("data_dir", "gate", "detector")
+    @classmethod
+    def _at_home(cls, path: Path) -> Path:
+        return path.expanduser()
 
     @property
     def max_upload_bytes(self) -> int:
@@ -55,6 +87,10 @@ class Settings:
         """Processor threads of one model run: two for a lone worker, one where several work side by side."""
         return 2 if self.workers == 1 else 1
 
+    def changed(self, **changes: Any) -> Self:
+        """The same settings but for the changes; raises ConfigurationError."""
+        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | changes)
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None, **given: Any) -> Self:
         """The settings of the environment; what is given outright comes before it.
@@ -65,29 +101,31 @@ class Settings:
         >>> Settings.from_environment({"OSTEON_QUEUE_LIMIT": "5"}, workers=2).queue_limit
         5
         """
-        values = os.environ if environment is None else environment
-        found = {
-            field.name: _parsed(field.name, values[variable], type(field.default))
-            for field in fields(cls)
-            if (variable := PREFIX + field.name.upper()) in values
-        }
+        source = EnvSettingsSource(cls)
+        if environment is not None:
+            source.env_vars = {name.lower(): value for name, value in environment.items()}
+        try:
+            found = source()
+        except SettingsError as error:
+            raise ConfigurationError(f"the environment: {error}", hint="correct that variable") from error
         return cls(**found | given)
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Nothing but what is given: the environment is read where that is asked for."""
+        return (init_settings,)
 
-def _parsed(name: str, text: str, kind: type[Any]) -> Any:
-    try:
-        if kind is bool:
-            return {"1": True, "true": True, "0": False, "false": False}[text.strip().lower()]
-        return Path(text).expanduser() if issubclass(kind, Path) else kind(text)
-    except (ValueError, KeyError) as error:
-        raise ConfigurationError(
-            f"{PREFIX}{name.upper()} is '{text}', expected {'true or false' if kind is bool else kind.__name__}",
-            hint="correct the environment variable or remove it",
-        ) from error
 
-
-def _check(name: str, value: object, fits: bool, expected: str) -> None:
-    if not fits:
-        raise ConfigurationError(
-            f"{name} is {value}, expected {expected}", hint=f"set {PREFIX}{name.upper()} to such a value"
-        )
+def _refused(error: ValidationError) -> ConfigurationError:
+    faults = error.errors(include_url=False, include_input=False)
+    names = [str(fault["loc"][0]) for fault in faults]
+    message = "; ".join(f"{name}: {fault['msg']}" for name, fault in zip(names, faults, strict=True))
+    variables = ", ".join(PREFIX + name.upper() for name in names)
+    return ConfigurationError(message, hint=f"set {variables} to a value that fits, or leave it out")

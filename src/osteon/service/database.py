@@ -1,0 +1,137 @@
+"""The database: SQLite in the data folder, or PostgreSQL; brought to the current schema when it is opened."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from osteon.errors import ConfigurationError, MissingExtra
+
+FILE = "osteon.sqlite3"
+FIRST_REVISION = "0001"
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_MIGRATION_LOCK = 0x05730
+"""Number of the advisory lock on PostgreSQL: one process migrates, the others wait."""
+
+
+class Database:
+    """A database with sessions for reading and for writing. Safe to use from several threads and processes."""
+
+    def __init__(self, url: str) -> None:
+        """Connect and bring the schema up to date.
+
+        Args:
+            url: as SQLAlchemy has it: `sqlite:////path`, or `postgresql+psycopg://user:password@host/name`.
+
+        Raises:
+            ConfigurationError: no such address, or the database cannot be reached or written.
+        """
+        self.engine = _engine(url)
+        self._writer = self.engine.execution_options(osteon_writes=True)
+        self._durable_writer = self.engine.execution_options(osteon_writes=True, osteon_durable=True)
+        try:
+            self.upgrade()
+        except SQLAlchemyError as error:
+            self.engine.dispose()
+            raise ConfigurationError(
+                f"the database cannot be used: {type(error).__name__}",
+                hint="check OSTEON_DATABASE_URL, or OSTEON_DATA_DIR, that the server runs and may be written",
+            ) from error
+
+    @classmethod
+    def of(cls, url: str, *, data_dir: Path) -> "Database":
+        """The database of an address; '' is SQLite in the data folder."""
+        return cls(url or f"sqlite:///{data_dir / FILE}")
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it is SQLite."""
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that sees one moment of the database."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def writing(self, *, durable: bool = False) -> Iterator[Session]:
+        """A transaction, committed at its end, undone where an error leaves it.
+
+        Args:
+            durable: on disk, also against a power failure, before this returns. Else SQLite may lose the latest
+                transactions then (never at a mere crash of the process).
+        """
+        engine = self._durable_writer if durable else self._writer
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def upgrade(self) -> None:
+        """Bring the schema up to date, one process at a time; a database of version 0.1 keeps its rows."""
+        with self._durable_writer.connect() as connection, connection.begin():
+            if not self.embedded:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _MIGRATION_LOCK})
+            config = _alembic(connection)
+            tables = set(inspect(connection).get_table_names())
+            if "analyses" in tables and "alembic_version" not in tables:
+                command.stamp(config, FIRST_REVISION)
+            command.upgrade(config, "head")
+
+    def answers(self) -> bool:
+        """Whether the database can be asked."""
+        try:
+            with self.engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+        except SQLAlchemyError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.engine.dispose()
+
+
+def _alembic(connection: Connection) -> Config:
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+def _engine(url: str) -> Engine:
+    try:
+        dialect = make_url(url).get_backend_name()
+        if dialect == "sqlite":
+            return _sqlite(url)
+        if dialect == "postgresql":
+            return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+    except ArgumentError as error:
+        raise ConfigurationError("the database's address cannot be read", hint=_ADDRESS_HINT) from error
+    except ImportError as error:
+        raise MissingExtra("no driver for this database", hint="pip install 'osteon[cluster]'") from error
+    raise ConfigurationError(f"no support for {dialect} databases", hint=_ADDRESS_HINT)
+
+
+_ADDRESS_HINT = "set OSTEON_DATABASE_URL to postgresql+psycopg://user:password@host/name, or leave it out for SQLite"
+
+
+def _sqlite(url: str) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions begin below, and hold changes of the schema too
+        connection.execute("PRAGMA journal_mode=WAL")
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options.get('osteon_durable') else 'NORMAL'}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("osteon_writes") else "BEGIN")
+
+    return engine
