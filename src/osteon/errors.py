@@ -62,6 +62,40 @@ class TooManyWaiting(OsteonError):
     http_status = 429
 
 
+class NotSignedIn(OsteonError):
+    """No key, one that does not work (any more), or a session that ended."""
+
+    http_status = 401
+
+
+class NotAllowed(OsteonError):
+    """The key lacks the scope, or the request comes from where it must not.
+
+    Attributes:
+        scope: the scope that is missing; '' for other reasons.
+    """
+
+    http_status = 403
+
+    def __init__(self, message: str, *, hint: str = "", scope: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.scope = scope
+
+
+class TooManyRequests(OsteonError):
+    """Somebody asks more often than the limits allow.
+
+    Attributes:
+        retry_after_seconds: when the next request is let in.
+    """
+
+    http_status = 429
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_seconds: int = 1) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class ConfigurationError(OsteonError):
     """A setting or option with a value that cannot work."""
 
@@ -70,3 +104,25 @@ class ConfigurationError(OsteonError):
 
 class MissingExtra(ConfigurationError):
     """A part of Osteon that needs an optional dependency which is not installed."""
+
+
+class ServiceUnreachable(OsteonError):
+    """Seen by `osteon.client`: nothing answers there, the connection keeps breaking, or something else answers."""
+
+    http_status = 503
+
+
+class RequestRefused(OsteonError):
+    """Seen by `osteon.client`: the service answered with a problem; `kind` and `status` tell which.
+
+    Attributes:
+        kind: name of the service's error, such as `InvalidImage` or `AnalysisNotFound`.
+        status: of the HTTP answer.
+    """
+
+    http_status = 502
+
+    def __init__(self, message: str, *, hint: str, kind: str, status: int) -> None:
+        super().__init__(message, hint=hint)
+        self.kind = kind
+        self.status = status

@@ -1,1 +1,45 @@
-"""A typed client of the HTTP interface."""
+"""A client of the service, for programs: `Client`, and `AsyncClient` with the same methods to await.
+
+Needs httpx (`pip install 'osteon[client]'`) and nothing else of Osteon but its errors.
+"""
+
+from osteon.errors import MissingExtra
+
+try:
+    import httpx  # noqa: F401
+except ModuleNotFoundError as error:
+    raise MissingExtra("the client needs httpx", hint="pip install 'osteon[client]'") from error
+
+from osteon.client.awaiting import AsyncClient
+from osteon.client.blocking import Client
+from osteon.client.exchange import Patience
+from osteon.client.records import (
+    Accepted,
+    Analysis,
+    Answer,
+    Bone,
+    BoxAnswer,
+    Failure,
+    Findings,
+    Fracture,
+    Model,
+    Preview,
+    Sent,
+)
+
+__all__ = [
+    "Accepted",
+    "Analysis",
+    "Answer",
+    "AsyncClient",
+    "Bone",
+    "BoxAnswer",
+    "Client",
+    "Failure",
+    "Findings",
+    "Fracture",
+    "Model",
+    "Patience",
+    "Preview",
+    "Sent",
+]

@@ -1,0 +1,244 @@
+"""What the service answers, as values. A field that this version does not know is ignored; boxes are [x0, y0, x1, y1].
+
+Coordinates are pixels of the image as a person sees it. `score` is the detector's raw output, `probability` calibrated.
+"""
+
+from base64 import b64decode
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+from osteon.errors import OsteonError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    Record = TypeVar("Record", bound=DataclassInstance)
+
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Decision = Literal["fracture", "doubt", "no_fracture", "not_a_radiograph"]
+Verdict = Literal["fracture", "no_fracture", "unsure", "unusable"]
+BoxStatus = Literal["accepted", "rejected", "redrawn", "added"]
+Box = tuple[float, float, float, float]
+Json = Mapping[str, Any]
+
+_FINISHED = ("succeeded", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class Bone:
+    """The gate's evidence: shares of the picture and of certainty, 0 to 1."""
+
+    present: bool
+    area_fraction: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Fracture:
+    """A box around a suspected fracture; `grade` is `fracture`, `doubt` or None."""
+
+    box_xyxy_px: Box
+    score: float
+    probability: float
+    grade: str | None = None
+
+    @classmethod
+    def of(cls, value: Json) -> Self:
+        """From the service's JSON."""
+        return _known(cls, value, box_xyxy_px=_box(value["box_xyxy_px"]))
+
+
+@dataclass(frozen=True)
+class Model:
+    """Which model spoke."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything the service says of one page; `detector` is None where the gate ended the work."""
+
+    source: str
+    sha256: str
+    height_px: int
+    width_px: int
+    bone: Bone
+    decision: Decision
+    fractures: tuple[Fracture, ...]
+    gate: Model
+    detector: Model | None
+    timing_ms: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, value: Json) -> Self:
+        """From the service's JSON."""
+        models = value["models"]
+        return _known(
+            cls,
+            value,
+            bone=_known(Bone, value["bone"]),
+            fractures=tuple(Fracture.of(one) for one in value["fractures"]),
+            gate=_known(Model, models["gate"]),
+            detector=_known(Model, models["detector"]) if models.get("detector") else None,
+        )
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a file could not be taken or analysed; `source` is its name, '' of an analysis."""
+
+    type: str
+    message: str
+    hint: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """An analysis as it stood when the service answered.
+
+    Attributes:
+        progress: 0 to 1.
+        decision: the gravest of all pages; None until it succeeded.
+        pages: the findings of each page; empty until it succeeded, and in lists.
+        links: addresses of its pictures and reports, by name.
+        study: what it was grouped by; '' for none.
+    """
+
+    id: str
+    status: Status
+    progress: float = 0.0
+    name: str = ""
+    size_bytes: int = 0
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+    decision: Decision | None = None
+    page_count: int = 0
+    error: Failure | None = None
+    pages: tuple[Findings, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
+    study: str = ""
+
+    @classmethod
+    def of(cls, value: Json) -> Self:
+        """From the service's JSON."""
+        return _known(
+            cls,
+            value,
+            created_at=_moment(value.get("created_at")),
+            finished_at=_moment(value.get("finished_at")),
+            error=_known(Failure, value["error"]) if value.get("error") else None,
+            pages=tuple(Findings.of(page) for page in value.get("pages") or ()),
+            study=value.get("study") or "",
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.status in _FINISHED
+
+    @property
+    def findings(self) -> Findings | None:
+        """Of the first page; None until it succeeded."""
+        return self.pages[0] if self.pages else None
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What came of a file with several images: an analysis each, and those that were not taken."""
+
+    analyses: tuple[Analysis, ...]
+    errors: tuple[Failure, ...] = ()
+
+    @classmethod
+    def of(cls, value: Json) -> Self:
+        """From the service's JSON."""
+        return cls(
+            tuple(Analysis.of(one) for one in value["analyses"]),
+            tuple(_known(Failure, one) for one in value.get("errors") or ()),
+        )
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What the gate makes of a picture.
+
+    Attributes:
+        wanted: whether the full-size image is worth sending.
+        reason: why not: no_bone, small_area or low_confidence.
+        mask_png: RGBA picture to lay over the preview, coarser than it.
+    """
+
+    bone: Bone
+    wanted: bool
+    reason: str | None
+    gate: Model
+    mask_png: bytes = field(default=b"", repr=False)
+    timing_ms: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, value: Json) -> Self:
+        """From the service's JSON."""
+        mask = b64decode(str(value.get("mask") or "").partition(",")[2])
+        gate = _known(Model, value["models"]["gate"])
+        return _known(cls, value, bone=_known(Bone, value["bone"]), gate=gate, mask_png=mask)
+
+
+@dataclass(frozen=True)
+class BoxAnswer:
+    """What a reader makes of one box; `of` is its place in the findings, from 0, None of an added one."""
+
+    box_xyxy_px: Box
+    status: BoxStatus
+    of: int | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A reader's answer to one page (from 1); `id`, `author` and `created_at` are the service's."""
+
+    page: int
+    verdict: Verdict
+    comment: str = ""
+    boxes: tuple[BoxAnswer, ...] = ()
+    id: str = ""
+    author: str = ""
+    created_at: datetime | None = None
+
+    @classmethod
+    def of(cls, value: Json) -> Self:
+        """From the service's JSON."""
+        boxes = tuple(_known(BoxAnswer, box, box_xyxy_px=_box(box["box_xyxy_px"])) for box in value.get("boxes") or ())
+        return _known(
+            cls, value, boxes=boxes, created_at=_moment(value.get("created_at")), id=str(value.get("id") or "")
+        )
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What came of one file of a folder: the analyses (several of an archive), or the error."""
+
+    path: Path
+    analyses: tuple[Analysis, ...] = ()
+    error: OsteonError | None = None
+
+
+def _known(kind: "type[Record]", value: Json, **made: Any) -> "Record":
+    """The record with those of the value's fields that it knows."""
+    names = {one.name for one in fields(kind)}
+    return kind(**({name: one for name, one in value.items() if name in names} | made))
+
+
+def _box(value: Any) -> Box:
+    x0, y0, x1, y1 = (float(one) for one in value)
+    return x0, y0, x1, y1
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
