@@ -1,8 +1,9 @@
 """What the service can be told, and the only place that reads the environment."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -26,7 +27,9 @@ class Settings(BaseSettings):
     2
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", validate_default=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", validate_default=True
+    )
 
     data_dir: Path = Field(
         Path("osteon-data"), description="folder of the database (SQLite) and of all uploaded files; made where missing"
@@ -57,6 +60,35 @@ class Settings(BaseSettings):
         30.0, ge=1, description="a worker silent for so long is taken for dead and its analysis queued again"
     )
     retention_days: _Finite = Field(0.0, ge=0, description="finished analyses are removed after so many days; 0: kept")
+    require_keys: bool | None = Field(
+        None,
+        description="`true`: nobody gets in without a key; `false`: on this machine nobody needs one; unset: keys are "
+        "needed as soon as one was made. Set it to `true` behind a reverse proxy",
+    )
+    first_key: str = Field(
+        "", repr=False, description="a key of at least 32 characters, made at the first start with every scope"
+    )
+    public_url: str = Field(
+        "", description="the address that people open, such as `https://osteon.example`; for links in messages"
+    )
+    allowed_hosts: str = Field(
+        "", description="host names besides this machine's own that are answered where no key is needed; with commas"
+    )
+    trusted_proxies: str = Field(
+        "127.0.0.1", description="addresses of reverse proxies whose `X-Forwarded-For` and `-Proto` count; with commas"
+    )
+    session_hours: _Finite = Field(12.0, gt=0, le=24 * 365, description="how long a sign-in lasts")
+    requests_per_minute: int = Field(
+        6000, ge=0, description="most requests of one key, or of one address without a key, before 429; 0: no limit"
+    )
+    refusals_per_minute: int = Field(
+        60, ge=0, description="most requests of one address with a key that does not work, before 429; 0: no limit"
+    )
+    log: Literal["json", "text"] = Field("json", description="form of the log on standard error: `json` or `text`")
+    shutdown_seconds: int = Field(
+        10, ge=0, le=600, description="how long open requests may take to end when the server is told to stop"
+    )
+    min_free_mb: int = Field(256, ge=0, description="less free disk space than this, MiB, and `/readyz` says 503")
     immediate: bool = Field(False, description="analyse within the request, without a pool (for tests)")
     gate: Path = Field(GATE_FILE, description="model file of the gate")
     detector: Path = Field(DETECTOR_FILE, description="model file of the detector")
@@ -81,6 +113,11 @@ class Settings(BaseSettings):
     def max_upload_bytes(self) -> int:
         """Largest body in bytes."""
         return int(self.max_upload_mb * 2**20)
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The host names of `allowed_hosts`, in lower case."""
+        return frozenset(name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip())
 
     @property
     def threads(self) -> int:
@@ -129,3 +166,24 @@ def _refused(error: ValidationError) -> ConfigurationError:
     message = "; ".join(f"{name}: {fault['msg']}" for name, fault in zip(names, faults, strict=True))
     variables = ", ".join(PREFIX + name.upper() for name in names)
     return ConfigurationError(message, hint=f"set {variables} to a value that fits, or leave it out")
+
+
+def table() -> str:
+    """All settings as a Markdown table, for docs/http.md."""
+    rows = [
+        f"| `{PREFIX}{name.upper()}` | {_default(name, field.default)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows]) + "\n"
+
+
+def _default(name: str, value: object) -> str:
+    if name in ("gate", "detector"):
+        return "the released model"
+    if value is None or value == "":
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table())

@@ -11,8 +11,11 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from osteon.service import metrics
+from osteon.service.database import Database
 from osteon.service.settings import Settings
-from osteon.web import page, problems, routes
+from osteon.web import page, problems, routes, sign_in
+from osteon.web.access import Access
+from osteon.web.door import Door
 from osteon.web.edge import Edge
 from osteon.web.schemas import ProblemOut
 from osteon.web.service import Service
@@ -63,12 +66,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         responses={"default": {"model": ProblemOut, "description": "a problem (RFC 9457)"}},
     )
     app.state.service = service
+    database = Database.of(service.settings.database_url, data_dir=service.settings.data_dir)
+    app.state.access = access = Access.of(service.settings, database)
     app.state.decoding = CapacityLimiter(_SIDE_BY_SIDE_DECODING)
     problems.install(app)
     app.include_router(routes.router)
     app.include_router(page.router)
+    app.include_router(sign_in.router)
     _add_operation(app, service)
     app.mount("/static", StaticFiles(directory=page.STATIC), name="static")
+    app.add_middleware(Door, access=access)
     app.add_middleware(Edge, metrics=service.metrics)
     return app
 

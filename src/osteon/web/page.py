@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
 
 from osteon.errors import AnalysisNotFound, OsteonError
 from osteon.samples import samples
 from osteon.service.catalogue import LANGUAGES, Language, catalogue, preferred
 from osteon.web import problems
+from osteon.web.access import Visiting
 from osteon.web.routes import Shared
 from osteon.web.service import PREVIEW_SIDE_PX
 
@@ -30,8 +31,10 @@ PageLanguage = Annotated[Language, Depends(language_of)]
 
 
 @router.get("/", response_class=HTMLResponse)
-def index(request: Request, service: Shared, language: PageLanguage) -> Response:
-    """The page."""
+def index(request: Request, service: Shared, language: PageLanguage, visitor: Visiting) -> Response:
+    """The page; whoever needs to sign in is led there."""
+    if visitor is None:
+        return RedirectResponse("/sign-in", status_code=303)
     context: dict[str, Any] = {
         "language": language,
         "languages": LANGUAGES,
@@ -42,6 +45,8 @@ def index(request: Request, service: Shared, language: PageLanguage) -> Response
             "catalogue": catalogue(),
             "previewSide": PREVIEW_SIDE_PX,
             "maxBytes": service.settings.max_upload_bytes,
+            "csrf": visitor.csrf,
+            "caller": {"name": visitor.name, "scopes": sorted(visitor.scopes), "local": visitor.local},
         },
     }
     return _templates.TemplateResponse(request, "index.html", context)

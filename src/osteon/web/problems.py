@@ -12,7 +12,8 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from osteon.errors import OsteonError, TooManyWaiting
+from osteon.errors import NotAllowed, NotSignedIn, OsteonError, TooManyRequests, TooManyWaiting
+from osteon.service import logs
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +49,24 @@ def problem(
 
 def of_error(error: OsteonError, **extensions: Any) -> Response:
     """One of Osteon's own errors as a problem."""
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if isinstance(error, TooManyWaiting) else {}
-    return problem(error.http_status, type(error).__name__, error.message, error.hint, headers=headers, **extensions)
+    kind = type(error).__name__
+    return problem(error.http_status, kind, error.message, error.hint, headers=_headers(error), **extensions)
+
+
+def _headers(error: OsteonError) -> dict[str, str]:
+    match error:
+        case TooManyWaiting():
+            return {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        case TooManyRequests():
+            return {"Retry-After": str(error.retry_after_seconds)}
+        case NotSignedIn():
+            return {"WWW-Authenticate": 'Bearer realm="osteon"'}
+        case NotAllowed(scope=scope) if scope:
+            return {"WWW-Authenticate": f'Bearer realm="osteon", error="insufficient_scope", scope="{scope}"'}
+        case NotAllowed():
+            return {"WWW-Authenticate": 'Bearer realm="osteon"'}
+        case _:
+            return {}
 
 
 def install(app: FastAPI) -> None:
@@ -86,5 +103,6 @@ def _gone(_request: Request, _error: Exception) -> Response:
 
 
 def _unexpected(_request: Request, error: Exception) -> Response:
-    logger.error("a request failed: %s", type(error).__name__)
+    fault, where = type(error).__name__, logs.place(error.__traceback__)
+    logs.event(logger, "request failed", level=logging.ERROR, error=fault, at=where)
     return problem(500, "InternalError", "the request failed inside Osteon", "try again; report it if it stays so")

@@ -50,11 +50,17 @@ def problems_of(*statuses: int) -> Responses:
     }
 
 
+def _header(name: str, kind: str) -> dict[str, Any]:
+    return {name: {"schema": {"type": kind}}}
+
+
 _WHY: dict[int, dict[str, Any]] = {
+    401: {"description": "no key, or none that works", "headers": _header("WWW-Authenticate", "string")},
+    403: {"description": "the key may not do this, or another site asked for it"},
     404: {"description": "no such analysis, or it has no picture yet"},
     413: {"description": "the body, or the picture, is over the limit"},
     422: {"description": "no picture, one that cannot be decoded, or a wrong parameter"},
-    429: {"description": "too many analyses wait", "headers": {"Retry-After": {"schema": {"type": "integer"}}}},
+    429: {"description": "too many analyses wait, or too many requests", "headers": _header("Retry-After", "integer")},
 }
 
 
