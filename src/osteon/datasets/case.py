@@ -50,6 +50,7 @@ class Case:
         body_part: hand, leg, hip, shoulder, ... or "".
         views: frontal, lateral, oblique.
         hardware: metal is visible; None where nobody said.
+        multiscan: the picture holds more than one exposure; None where nobody said.
         patient: pseudonym that groups pictures of one person, or "".
         split: the part that the source itself assigns (train, valid, test), or "".
         mask_path: a file with the mask of `mask_label`, where the source has one.
@@ -65,6 +66,7 @@ class Case:
     body_part: str = ""
     views: tuple[str, ...] = ()
     hardware: bool | None = None
+    multiscan: bool | None = None
     patient: str = ""
     split: str = ""
     mask_path: Path | None = None

@@ -157,6 +157,7 @@ def _case(record: Mapping[str, Any], instances: Mapping[Any, tuple[Instance, ...
         body_part=str(extra.get("body_part", "")),
         views=tuple(extra.get("views", ())),
         hardware=extra.get("hardware"),
+        multiscan=extra.get("multiscan"),
         patient=str(extra.get("patient", "")),
         split=str(extra.get("split", "")),
     )
@@ -210,6 +211,7 @@ def _image(image_id: int, case: Case) -> dict[str, Any]:
         "body_part": case.body_part,
         "views": list(case.views),
         "hardware": case.hardware,
+        "multiscan": case.multiscan,
         "patient": case.patient,
         "split": case.split,
     }

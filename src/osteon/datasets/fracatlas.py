@@ -106,6 +106,7 @@ def _case(path: Path, in_fractured: bool, outlines: Mapping[str, Case], row: Row
         body_part=regions[0] if len(regions) == 1 else ("mixed" if regions else ""),
         views=tuple(view for view in _VIEWS if row.get(view) == "1"),
         hardware=row["hardware"] == "1" if row.get("hardware") else None,
+        multiscan=row["multiscan"] == "1" if row.get("multiscan") else None,
         split=splits.get(path.name, ""),
     )
 

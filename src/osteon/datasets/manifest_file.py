@@ -60,6 +60,8 @@ def _case_to_json(case: Case, folder: Path) -> dict[str, Any]:
     value = {key: getattr(case, key) for key in _PLAIN}
     value["path"] = _relative(case.path, folder)
     value["views"] = list(case.views)
+    if case.multiscan is not None:
+        value["multiscan"] = case.multiscan
     value["instances"] = None if case.instances is None else [_instance_to_json(item) for item in case.instances]
     if case.mask_path is not None:
         value["mask_path"], value["mask_label"] = _relative(case.mask_path, folder), case.mask_label
@@ -91,6 +93,7 @@ def _case_from_json(value: Mapping[str, Any], folder: Path) -> Case:
         path=folder / value["path"],
         views=tuple(value["views"]),
         instances=None if instances is None else tuple(_instance_from_json(item) for item in instances),
+        multiscan=value.get("multiscan"),
         mask_path=mask_path,
         mask_label=value.get("mask_label", ""),
         **{key: value[key] for key in _PLAIN},

@@ -122,15 +122,29 @@ def best_iou(pictures: Sequence[Judged], *, min_score: float) -> NDArray[np.floa
     return np.array(values, np.float32)
 
 
+def image_average_precision(pictures: Sequence[Judged], *, iou_threshold: float = 0.5) -> NDArray[np.float32]:
+    """(fractured pictures,) average precision within each picture alone; its mean is a measure of that work too."""
+    values = [average_precision([p], iou_threshold=iou_threshold) for p in pictures if p.fractured]
+    return np.array(values, np.float32)
+
+
 def summary(pictures: Sequence[Judged]) -> dict[str, float]:
-    """The figures of a table row: AP on fractured pictures, FROC and AUROC on all."""
+    """The figures of a table row: AP and IoU of the best box on fractured pictures, FROC and AUROC on all."""
     fractured = [p for p in pictures if p.fractured]
+    overlaps = best_iou(fractured, min_score=0.0)
     figures = {
         "map50": average_precision(fractured),
         "map50_all": average_precision(pictures),
         "map50_95": mean_average_precision(fractured),
         "map30": average_precision(fractured, iou_threshold=0.3),
         "auroc": image_auroc(pictures),
+        "best_iou_mean": _mean(overlaps),
+        "best_iou_max": float(overlaps.max(initial=0.0)),
+        "image_map50": _mean(image_average_precision(fractured)),
     }
     figures |= {f"sensitivity_at_{rate}": value for rate, value in froc(pictures).items()}
     return {name: round(value, 4) for name, value in figures.items()}
+
+
+def _mean(values: NDArray[np.float32]) -> float:
+    return float(values.mean(dtype=np.float64)) if values.size else 0.0

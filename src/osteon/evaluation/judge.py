@@ -10,15 +10,19 @@ from osteon.datasets.labels import FRACTURE_LABELS
 from osteon.errors import InvalidImage
 from osteon.evaluation.detection import Judged
 from osteon.evaluation.gate import GateReading, reading
+from osteon.evaluation.records import Origin, Record, Records, facts
 from osteon.files import read
 from osteon.geometry import Boxes
-from osteon.inference.postprocess import detections
+from osteon.inference.postprocess import candidates, detections
 from osteon.inference.session import Session
 from osteon.preprocess import Letterboxed, letterbox
+from osteon.radiograph import Radiograph
 
 MIN_SCORE = 0.005
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many are done, and how many there are."""
+ShowsBone = Callable[[Radiograph], bool]
+"""The gate's decision."""
 
 
 def truth_boxes(case: Case) -> Boxes:
@@ -38,7 +42,7 @@ def judge_detector(session: Session, cases: Sequence[Case], *, progress: Progres
     """The detector's boxes on every case that can be read and whose truth is known."""
     known = [case for case in cases if truth_known(case)]
     judged = []
-    for case, square in _squares(known, session.card.side_px, progress):
+    for case, _, square in _squares(known, session.card.side_px, progress):
         boxes, scores = session.run(square.pixels)
         found = detections(
             boxes, scores, square.placement, min_score=MIN_SCORE, iou_threshold=session.card.iou_threshold
@@ -47,28 +51,63 @@ def judge_detector(session: Session, cases: Sequence[Case], *, progress: Progres
     return judged
 
 
+def record_detector(
+    session: Session,
+    cases: Sequence[Case],
+    *,
+    split_hash: str = "",
+    part: str = "",
+    shows_bone: ShowsBone | None = None,
+    progress: Progress | None = None,
+) -> Records:
+    """As `judge_detector`, kept for later: every candidate box before suppression, and what is known of each picture.
+
+    Args:
+        session: the detector.
+        cases: those that cannot be read, or whose truth is not known, are left out.
+        split_hash: of the split that the cases are from, or "".
+        part: of that split.
+        shows_bone: the gate's decision, to be noted; it keeps nothing from the detector here.
+        progress: reporter.
+    """
+    known = [case for case in cases if truth_known(case)]
+    pictures = []
+    for case, radiograph, square in _squares(known, session.card.side_px, progress):
+        boxes, scores = session.run(square.pixels)
+        found = candidates(boxes, scores, square.placement, min_score=MIN_SCORE)
+        noted = facts(case, height_px=radiograph.height_px, width_px=radiograph.width_px)
+        bone = shows_bone(radiograph) if shows_bone else None
+        pictures.append(Record(Judged(case.name, found, truth_boxes(case)), noted, bone))
+    ref = session.ref
+    origin = Origin(ref.name, ref.version, ref.sha256, session.card.iou_threshold, MIN_SCORE, split_hash, part)
+    return Records(origin, tuple(pictures))
+
+
 def judge_gate(session: Session, cases: Sequence[Case], *, progress: Progress | None = None) -> list[GateReading]:
     """The gate's answer on every case that can be read."""
     return [
         reading(case, session.run(square.pixels)[0][0], square.placement)
-        for case, square in _squares(cases, session.card.side_px, progress)
+        for case, _, square in _squares(cases, session.card.side_px, progress)
     ]
 
 
-def _squares(cases: Sequence[Case], side_px: int, progress: Progress | None) -> Iterator[tuple[Case, Letterboxed]]:
+def _squares(
+    cases: Sequence[Case], side_px: int, progress: Progress | None
+) -> Iterator[tuple[Case, Radiograph, Letterboxed]]:
     """The readable cases, letterboxed ahead of their use by one thread, a few at a time."""
     with ThreadPoolExecutor(1) as pool:
         for start in range(0, len(cases), 16):
             chosen = cases[start : start + 16]
-            for case, square in zip(chosen, pool.map(lambda c: _square(c, side_px), chosen), strict=True):
-                if square:
-                    yield case, square
+            for case, seen in zip(chosen, pool.map(lambda c: _square(c, side_px), chosen), strict=True):
+                if seen:
+                    yield case, *seen
             if progress:
                 progress("analysing", start + len(chosen), len(cases))
 
 
-def _square(case: Case, side_px: int) -> Letterboxed | None:
+def _square(case: Case, side_px: int) -> tuple[Radiograph, Letterboxed] | None:
     try:
-        return letterbox(read(case.path)[0].pixels, side_px=side_px)
+        radiograph = read(case.path)[0]
     except InvalidImage:
         return None
+    return radiograph, letterbox(radiograph.pixels, side_px=side_px)

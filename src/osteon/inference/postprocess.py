@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from osteon.geometry import Boxes, Placement, suppress
+from osteon.geometry import Boxes, Placement, iou, suppress
 from osteon.preprocess import unletterbox
 
 MOST_CANDIDATES = 1000
@@ -29,24 +29,52 @@ class Detections:
 
 
 def detections(
-    boxes_xyxy: Boxes, scores: NDArray[np.float32], placement: Placement, *, min_score: float, iou_threshold: float
+    boxes_xyxy: Boxes,
+    scores: NDArray[np.float32],
+    placement: Placement,
+    *,
+    min_score: float,
+    iou_threshold: float,
+    voting_iou: float | None = None,
 ) -> Detections:
-    """Boxes of one picture after non-maximum suppression.
+    """Boxes of one picture after non-maximum suppression: `candidates`, then `suppressed`."""
+    likely = candidates(boxes_xyxy, scores, placement, min_score=min_score)
+    return suppressed(likely, iou_threshold=iou_threshold, voting_iou=voting_iou)
+
+
+def candidates(boxes_xyxy: Boxes, scores: NDArray[np.float32], placement: Placement, *, min_score: float) -> Detections:
+    """Boxes of one picture before any is suppressed, in image pixels: the best 1,000 of at least a pixel each way.
 
     Args:
         boxes_xyxy: (n, 4) in model pixels.
         scores: (n,) in [0, 1].
         placement: where the picture lies in the model's square.
         min_score: lower scores are dropped first.
-        iou_threshold: a box that overlaps a better one more than this is dropped.
     """
     likely = np.flatnonzero(scores >= min_score)
     likely = likely[np.argsort(-scores[likely], kind="stable")][:MOST_CANDIDATES]
     boxes = placement.to_image(boxes_xyxy[likely])
     wide = np.all(boxes[:, 2:] - boxes[:, :2] >= 1, axis=1)
-    boxes, likely = boxes[wide], likely[wide]
-    kept = suppress(boxes, scores[likely], iou_threshold=iou_threshold)[:MOST_DETECTIONS]
-    return Detections(boxes[kept], scores[likely][kept])
+    return Detections(boxes[wide], scores[likely][wide])
+
+
+def suppressed(found: Detections, *, iou_threshold: float, voting_iou: float | None = None) -> Detections:
+    """The best 100 boxes that non-maximum suppression leaves.
+
+    Args:
+        found: candidates of one picture, best first.
+        iou_threshold: a box that overlaps a better one more than this is dropped.
+        voting_iou: each box left becomes the mean, weighted by score, of all candidates that overlap it at least
+            this much (box voting, Gidaris & Komodakis 2015); its score stays. None: boxes stay as they are.
+    """
+    kept = suppress(found.boxes_xyxy_px, found.scores, iou_threshold=iou_threshold)[:MOST_DETECTIONS]
+    boxes = found.boxes_xyxy_px[kept]
+    if voting_iou is not None and len(kept):
+        near = iou(boxes, found.boxes_xyxy_px) >= np.float32(voting_iou)
+        votes = (near * found.scores).astype(np.float64)
+        votes[np.arange(len(kept)), kept] = found.scores[kept]  # its own vote, even where it has no area
+        boxes = (votes @ found.boxes_xyxy_px / votes.sum(axis=1, keepdims=True)).astype(np.float32)
+    return Detections(boxes, found.scores[kept])
 
 
 def bone_measures(probabilities: NDArray[np.float32], placement: Placement) -> tuple[NDArray[np.float32], float, float]:
