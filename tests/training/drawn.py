@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from osteon.datasets import synthetic
-from osteon.datasets.case import Case, Manifest
+from osteon.datasets.case import Case, Instance, Manifest
 from osteon.datasets.split import Split
 from osteon.training.config import DetectorSettings, GateSettings, LoopSettings
 
@@ -40,3 +40,22 @@ def _written(folder: Path, case: Case, pixels: np.ndarray) -> Case:
     path = folder / case.name
     path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
     return replace(case, path=path)
+
+
+def marks(folder: Path, kind: str, *, train: int = 12, valid: int = 8, seed: int = 0) -> tuple[Manifest, Split]:
+    """Pictures of noise, every second one with a mark as its "fracture": a bright square, or a dark ring on light."""
+    cases: list[Case] = []
+    for index in range(train + valid):
+        rng = np.random.default_rng([seed, index, len(kind)])
+        square = kind == "square"
+        pixels = rng.normal(50 if square else 190, 12, (96, 96)).clip(1, 255).astype(np.uint8)
+        side = int(rng.integers(20, 32))
+        x, y = (int(value) for value in rng.integers(2, 94 - side, 2))
+        if index % 2 and square:
+            pixels[y : y + side, x : x + side] = 230
+        elif index % 2:
+            cv2.circle(pixels, (x + side // 2, y + side // 2), side // 2 - 2, 20, 4)
+        box = Instance("fracture", (float(x), float(y), float(x + side), float(y + side)))
+        case = Case(f"{kind}-{index}.png", Path(), fractured=bool(index % 2), instances=(box,) if index % 2 else ())
+        cases.append(_written(folder, case, pixels))
+    return Manifest(kind, tuple(cases)), split(cases, [*range(train)])

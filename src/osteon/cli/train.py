@@ -1,16 +1,17 @@
 """`osteon train`: gates and detectors."""
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from osteon.cli import message
 from osteon.cli.progress import bars
 from osteon.errors import MissingExtra
-from osteon.training.config import DetectorSettings, GateSettings, LoopSettings
+from osteon.training.config import TUNING_LOOP, DetectorSettings, GateSettings, LoopSettings, TuningSettings
 
 if TYPE_CHECKING:
     from osteon.training.checkpoint import Checkpoint
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 SHARED = ("epochs", "batch", "learning_rate", "pretrained_rate", "warmup_steps", "ema", "seed", "evaluate_every")
 FILE = click.Path(dir_okay=False, path_type=Path)
+PLACE = click.Path(exists=True, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+_TUNED = ", ".join(f"--{name.replace('_', '-')} {getattr(TUNING_LOOP, name)}" for name in SHARED if name != "seed")
 
 
 def _options(settings: type, names: tuple[str, ...] = ()) -> Callable[[Command], Command]:
@@ -58,31 +63,69 @@ def train() -> None:
 
 @train.command(
     "detector",
-    epilog="""\b
+    epilog=f"""\b
+With --init these are the defaults: {_TUNED}
+
+\b
 Examples:
   osteon train detector --data FracAtlas --weights nanodet_g_coco_folded.pth --out runs/detector
   osteon train detector --data hands/ --split split.json --epochs 20 --out runs/hands
+  osteon train detector --init detector.onnx --data feedback/ --keep FracAtlas --out runs/tuned
 """,
 )
-@click.option("--data", "place", type=click.Path(exists=True, path_type=Path), required=True, help="Data set.")
+@click.option("--data", "place", type=PLACE, required=True, help="Data set; with --init the new one.")
+@click.option("--init", type=FILE, help="Train on from this detector (checkpoint, or ONNX as released), see below.")
+@click.option("--keep", type=PLACE, help="With --init: old data, shown and judged too, so that they are not forgotten.")
+@click.option("--keep-split", type=FILE, help="Split of --keep. [default: made here]")
+@_options(TuningSettings)
 @_common
 @_options(DetectorSettings)
-def train_detector(place: Path, split_file: Path | None, weights: str, out: Path, threads: int, **options: Any) -> None:
-    """Train a fracture detector on boxes or polygons; normal pictures are used where the data set has them."""
+@click.pass_context
+def train_detector(
+    context: click.Context,
+    /,
+    place: Path,
+    init: Path | None,
+    keep: Path | None,
+    keep_split: Path | None,
+    split_file: Path | None,
+    weights: str,
+    out: Path,
+    threads: int,
+    **options: Any,
+) -> None:
+    """Train a fracture detector on boxes or polygons; normal pictures are used where the data set has them.
+
+    With --init a trained detector learns new data without forgetting: rates are low, normalisation keeps its
+    statistics, --anchor holds weights near the start, --replay shows pictures of --keep, and an epoch counts only where
+    the figure on the validation part of --keep has not fallen by more than --margin. Epoch 0, the start, counts too.
+    """
+    if init is None and keep is not None:
+        raise click.UsageError("--keep goes with --init")
+    if init is not None and weights != "none":
+        raise click.UsageError("--init and --weights are two ways to start; give one")
     runs = _runs(threads)
     from osteon.datasets.recognise import open_dataset
 
     manifest = open_dataset(place)
+    settings = _settings(DetectorSettings, options)
     with bars() as report:
-        checkpoint = runs.train_detector(
-            manifest,
-            _split(manifest, split_file, out),
-            runs.Run(out, weights),
-            settings=_settings(DetectorSettings, options),
-            loop=_settings(LoopSettings, options),
-            progress=report,
-        )
+        if init is None:
+            run = runs.Run(out, weights)
+            split, loop = _split(manifest, split_file, out), _settings(LoopSettings, options)
+            checkpoint = runs.train_detector(manifest, split, run, settings=settings, loop=loop, progress=report)
+        else:
+            checkpoint = runs.fine_tune_detector(
+                _tuning_data((manifest, split_file), (keep and open_dataset(keep), keep_split), out),
+                runs.Run(out, str(init)),
+                settings=settings,
+                loop=_given(context, TUNING_LOOP, options),
+                tuning=_settings(TuningSettings, options),
+                progress=report,
+            )
     _tell(checkpoint, out)
+    if init is not None and checkpoint.epoch == 0:
+        message("no epoch was better on the new data while the old figure held: best.pt is the start itself")
 
 
 @train.command(
@@ -93,9 +136,9 @@ Examples:
   osteon train gate --data PH2/ --arch segnet --epochs 12 --out runs/lesions
 """,
 )
-@click.option("--data", "place", type=click.Path(exists=True, path_type=Path), required=True, help="Data set of masks.")
-@click.option("--films", type=click.Path(exists=True, path_type=Path), help="FracAtlas, if --data outlines its films.")
-@click.option("--negatives", type=click.Path(exists=True, path_type=Path), help="Folder of pictures without bone.")
+@click.option("--data", "place", type=PLACE, required=True, help="Data set of masks.")
+@click.option("--films", type=PLACE, help="FracAtlas, if --data outlines its films.")
+@click.option("--negatives", type=PLACE, help="Folder of pictures without bone.")
 @_common
 @_options(GateSettings)
 def train_gate(
@@ -140,22 +183,66 @@ def _settings(kind: type, options: dict[str, Any]) -> Any:
     return kind(**{field.name: options[field.name] for field in fields(kind) if field.name in options})
 
 
+def _given(context: click.Context, defaults: LoopSettings, options: dict[str, Any]) -> LoopSettings:
+    """The defaults with what was given outright; an option's own default does not count."""
+    given = {name for name in options if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
+    return replace(defaults, **{name: options[name] for name in given & set(SHARED)})
+
+
 def _split(manifest: Any, file: Path | None, out: Path) -> Any:
-    """The split of a file; or the official one for FracAtlas, or 80 to 20, made here and kept beside the run."""
-    from osteon.datasets.duplicates import duplicate_groups
-    from osteon.datasets.split import Split, official_split, split
+    """The split of a file; or one made here and kept beside the run."""
+    from osteon.datasets.split import Split
 
     kept = out / "split.json"
     if file or kept.is_file():
         return Split.read(file or kept)
-    message("looking for duplicates, to keep them on one side of the split")
-    groups = duplicate_groups(manifest.cases)
-    if {"train", "valid"} <= {case.split for case in manifest} and manifest.name == "fracatlas":
-        made = official_split(manifest, groups)
-    else:
-        made = split(manifest, fractions={"train": 0.8, "valid": 0.2}, groups=groups)
+    made = _made_split(manifest, _duplicates(manifest.cases))
     made.write(kept)
     return made
+
+
+def _made_split(manifest: Any, groups: Any) -> Any:
+    """The official split for FracAtlas, else 80 to 20."""
+    from osteon.datasets.split import official_split, split
+
+    if {"train", "valid"} <= {case.split for case in manifest} and manifest.name == "fracatlas":
+        return official_split(manifest, groups)
+    return split(manifest, fractions={"train": 0.8, "valid": 0.2}, groups=groups)
+
+
+def _duplicates(cases: Any) -> Any:
+    from osteon.datasets.duplicates import duplicate_groups
+
+    message("looking for duplicates, to keep them on one side of the split")
+    return duplicate_groups(cases)
+
+
+def _tuning_data(new: tuple[Any, Path | None], old: tuple[Any, Path | None], out: Path) -> Any:
+    """New and kept data with their split, both written beside the run: manifest.json and split.json, for `export`.
+
+    Args:
+        new: manifest and split file, or None.
+        old: likewise; without a manifest nothing is kept.
+        out: folder of the run.
+    """
+    from osteon.datasets.manifest_file import write_manifest
+    from osteon.datasets.split import Split
+    from osteon.training.fine_tuning import TuningData, merged
+
+    if old[0] is None:
+        message("without --keep nothing tells how much of the old is forgotten")
+        return TuningData(new[0], _split(*new, out))
+    kept = out / "split.json"
+    if kept.is_file():
+        nothing = Split("", {}, 0, "")
+        data = replace(merged((new[0], nothing), (old[0], nothing)), split=Split.read(kept))
+    else:
+        groups = _duplicates((*new[0].cases, *old[0].cases))
+        parts = [(m, Split.read(file) if file else _made_split(m, groups)) for m, file in (new, old)]
+        data = merged(parts[0], parts[1], groups)
+        data.split.write(kept)
+    write_manifest(data.manifest, out / "manifest.json")
+    return data
 
 
 def _tell(checkpoint: "Checkpoint", out: Path) -> None:

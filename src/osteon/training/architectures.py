@@ -15,6 +15,7 @@ from osteon.models.segnet import SegNet
 from osteon.models.unet import CspEncoder, MobileNetEncoder, PlainEncoder, UNet
 from osteon.models.vision import torchvision
 from osteon.training.checkpoint import Checkpoint
+from osteon.training.released import load_released
 
 GATES: dict[str, Callable[[], nn.Module]] = {
     "segnet": SegNet,
@@ -40,7 +41,8 @@ def start(model: nn.Module, weights: str) -> bool:
 
     Args:
         weights: "none"; "imagenet" (downloaded by torchvision, for MobileNetV2 encoders); or a file: an Osteon
-            checkpoint of the same architecture, or the published weights of the model's backbone.
+            checkpoint of the same architecture, a released model (ONNX), or the published weights of the model's
+            backbone.
 
     Raises:
         ConfigurationError: no such file, or no ImageNet weights for this architecture.
@@ -54,6 +56,9 @@ def start(model: nn.Module, weights: str) -> bool:
     path = Path(weights)
     if not path.is_file():
         raise ConfigurationError(f"no weight file {weights}", hint="give a path, 'imagenet' or 'none'")
+    if path.suffix == ".onnx":
+        load_released(model, path)
+        return True
     try:
         _load(model, _state(path))
     except (KeyError, ValueError, RuntimeError, EOFError, AttributeError, pickle.UnpicklingError) as error:

@@ -48,6 +48,32 @@ class DetectorSettings:
 
 
 @dataclass(frozen=True)
+class TuningSettings:
+    """How a trained detector learns new data without forgetting the old.
+
+    `anchor` is the strength of the penalty on every weight's way from where it started (L2-SP, Xuhong et al. 2018).
+    `replay` is how many kept pictures an epoch shows, as a multiple of the new ones. An epoch counts only where the
+    kept validation figure has fallen by no more than `margin` from what it was at the start.
+    """
+
+    anchor: float = 0.1
+    replay: float = 1.0
+    margin: float = 0.02
+
+
+TUNING_LOOP = LoopSettings(
+    epochs=12,
+    learning_rate=2e-4,
+    pretrained_rate=1e-4,
+    weight_decay=0.0,
+    warmup_steps=50,
+    ema=0.99,
+    evaluate_every=1,
+)
+"""How a trained model is optimised further: low rates, a short memory, no decay towards zero, every epoch judged."""
+
+
+@dataclass(frozen=True)
 class GateSettings:
     """The gate's data and augmentation: pictures letterboxed to `side_px`, masks of bone, strongly changed.
 

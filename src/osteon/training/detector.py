@@ -173,14 +173,8 @@ class DetectorTask:
         return detection_loss(predictions, targets)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Figures of the validation pictures, and `selection`: the mean of mAP50, mAP30 and, with normals, AUROC."""
-        judged = [
-            Judged(p.case.name, found, truth_boxes(p.case))
-            for p, found in zip(self.valid, detect(model, self.valid), strict=True)
-        ]
-        figures = summary(judged)
-        figures["selection"] = round(float(np.nanmean([figures[n] for n in ("map50", "map30", "auroc")])), 4)
-        return figures
+        """Figures of the validation pictures; see `figures_of`."""
+        return figures_of(model, self.valid)
 
     def groups(self, model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Pre-trained: all but the class and mask outputs, where the model starts from other weights."""
@@ -191,6 +185,17 @@ class DetectorTask:
             [p for p in model.parameters() if id(p) not in fresh],
             [p for p in model.parameters() if id(p) in fresh],
         )
+
+
+def figures_of(model: nn.Module, pictures: Sequence[Picture]) -> dict[str, float]:
+    """Figures of a model on pictures, and `selection`: the mean of mAP50, mAP30 and, with normals, AUROC."""
+    judged = [
+        Judged(p.case.name, found, truth_boxes(p.case))
+        for p, found in zip(pictures, detect(model, pictures), strict=True)
+    ]
+    figures = summary(judged)
+    figures["selection"] = round(float(np.nanmean([figures[n] for n in ("map50", "map30", "auroc")])), 4)
+    return figures
 
 
 @torch.inference_mode()

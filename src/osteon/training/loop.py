@@ -136,6 +136,12 @@ class Training(Generic[Batch]):
         self.epoch, self.best = saved.epoch, saved.resume["best"]
         return True
 
+    def judge_start(self) -> None:
+        """Keep the start itself as epoch 0, so that a training which only makes it worse gives it back."""
+        metrics = self.task.evaluate(self.average.model)
+        self._record({"epoch": 0, **metrics})
+        self._save(metrics)
+
     def run(self, progress: Progress | None = None) -> Checkpoint:
         """Train to the last epoch, saving after each; the best checkpoint."""
         while self.epoch < self.settings.epochs:

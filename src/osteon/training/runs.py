@@ -11,13 +11,14 @@ import torch
 from osteon.datasets.case import Case, Manifest
 from osteon.datasets.masks import has_mask
 from osteon.datasets.split import Split
-from osteon.errors import InvalidDataset
+from osteon.errors import ConfigurationError, InvalidDataset
 from osteon.evaluation.judge import Progress, truth_known
 from osteon.models.csp import ConvBlock, calibrate
 from osteon.training.architectures import SCRATCH, build, start
 from osteon.training.checkpoint import Checkpoint
-from osteon.training.config import DetectorSettings, GateSettings, LoopSettings
+from osteon.training.config import DetectorSettings, GateSettings, LoopSettings, TuningSettings
 from osteon.training.detector import DetectorTask
+from osteon.training.fine_tuning import FineTuning, Parts, TuningData
 from osteon.training.gate import GateTask
 from osteon.training.loop import Training
 from osteon.training.masks import targets
@@ -53,12 +54,7 @@ def train_detector(
     Raises:
         InvalidDataset: the training or the validation part holds no fracture with a box.
     """
-    train, valid = ([case for case in cases if truth_known(case)] for cases in _parts(manifest, split))
-    for part, cases in (("training", train), ("validation", valid)):
-        if not any(case.fractured for case in cases):
-            raise InvalidDataset(
-                f"the {part} part holds no fracture with a box", hint="give a data set with boxes, or another split"
-            )
+    train, valid = _known_parts(manifest, split)
     torch.manual_seed(loop.seed)
     model = build("detector", settings.arch)
     pretrained = start(model, run.weights)
@@ -68,6 +64,43 @@ def train_detector(
     )
     _unfold(model, [task.batch(0, step % task.steps())[0] for step in range(CALIBRATION_BATCHES)], pretrained)
     return _trained(Training(model, task, loop, run.folder), progress)
+
+
+def fine_tune_detector(
+    data: TuningData,
+    run: Run,
+    *,
+    settings: DetectorSettings,
+    loop: LoopSettings,
+    tuning: TuningSettings,
+    progress: Progress | None = None,
+) -> Checkpoint:
+    """Train a detector on, from `run.weights`, on new data without forgetting the kept; the best checkpoint.
+
+    The best epoch may be 0, the start itself: then none was better on the new data while the kept figure held.
+
+    Raises:
+        ConfigurationError: no weights to start from.
+        InvalidDataset: a part of the new or of the kept data holds no fracture with a box.
+    """
+    if run.weights == SCRATCH:
+        raise ConfigurationError("fine-tuning starts from a trained detector", hint="give a checkpoint or an ONNX file")
+    torch.manual_seed(loop.seed)
+    model = build("detector", settings.arch)
+    start(model, run.weights)
+    everything = frozenset(case.name for case in data.manifest)
+    new, kept = (
+        Parts(*(load(cases, side_px=settings.side_px, progress=progress)[0] for cases in parts))
+        for parts in (
+            _known_parts(data.manifest.only(everything - data.kept), data.split),
+            _known_parts(data.manifest.only(data.kept), data.split) if data.kept else ((), ()),
+        )
+    )
+    task = FineTuning(new, kept, model, settings=settings, loop=loop, tuning=tuning, split_hash=data.split.hash)
+    training = Training(model, task, loop, run.folder)
+    if not (run.folder / "last.pt").is_file():
+        training.judge_start()
+    return _trained(training, progress)
 
 
 def train_gate(
@@ -95,6 +128,18 @@ def train_gate(
     task = GateTask(train, valid, settings=settings, loop=loop, split_hash=split.hash, pretrained=pretrained)
     _unfold(model, [task.batch(0, step % task.steps())[0] for step in range(CALIBRATION_BATCHES)], pretrained)
     return _trained(Training(model, task, loop, run.folder), progress)
+
+
+def _known_parts(manifest: Manifest, split: Split) -> tuple[list[Case], list[Case]]:
+    """Cases whose truth is known, to train on and to validate on; raises InvalidDataset where one has no fracture."""
+    train, valid = ([case for case in cases if truth_known(case)] for cases in _parts(manifest, split))
+    for part, cases in (("training", train), ("validation", valid)):
+        if not any(case.fractured for case in cases):
+            raise InvalidDataset(
+                f"the {part} part of {manifest.name} holds no fracture with a box",
+                hint="give a data set with boxes, or another split",
+            )
+    return train, valid
 
 
 def _parts(manifest: Manifest, split: Split) -> tuple[Sequence[Case], Sequence[Case]]:
