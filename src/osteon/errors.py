@@ -38,6 +38,14 @@ class ImageTooLarge(InvalidImage):
     http_status = 413
 
 
+class DecoderCrashed(InvalidImage):
+    """The process that decoded the file ended, or ran out of memory; nothing but this file was lost."""
+
+
+class DecoderTimedOut(InvalidImage):
+    """Decoding the file took longer than one may; the process that did it was ended."""
+
+
 class InvalidDataset(OsteonError):
     """A folder or annotation file that is not laid out as its format says."""
 
@@ -50,10 +58,20 @@ class ModelMismatch(OsteonError):
     exit_status = 2
 
 
+class InvalidBackup(OsteonError):
+    """The file is no back-up of a store, or was cut off, damaged, or written by a later version."""
+
+    http_status = 422
+
+
 class AnalysisNotFound(OsteonError):
     """No analysis has this id (or it was removed)."""
 
     http_status = 404
+
+
+class AnalysisTimedOut(OsteonError):
+    """An analysis that took longer than one may; it is not tried again."""
 
 
 class TooManyWaiting(OsteonError):

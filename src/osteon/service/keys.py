@@ -12,7 +12,7 @@ from sqlalchemy import or_, select, update
 
 from osteon.errors import ConfigurationError
 from osteon.service.database import Database
-from osteon.service.tables import KeyRow, now
+from osteon.service.tables import AnalysisRow, AuditRow, KeyRow, UploadRow, now
 
 Scope = Literal["analyse", "read", "answer", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -143,6 +143,14 @@ class Keys:
             if not found:
                 raise ConfigurationError(f"no key is named '{which}'", hint="`osteon keys list` names them")
             return _key(found[0])
+
+    def adopt(self, key: Key) -> int:
+        """Give a key what was analysed, or half sent, without one; how many analyses that were."""
+        with self._database.writing() as session:
+            for table in (UploadRow, AuditRow):
+                session.execute(update(table).where(table.owner == "").values(owner=key.id))
+            moved = update(AnalysisRow).where(AnalysisRow.owner == "").values(owner=key.id, content_key=None)
+            return len(session.scalars(moved.returning(AnalysisRow.id)).all())
 
     def _note_use(self, key: Key) -> None:
         if key.used_at is None or now() - key.used_at >= _NOTED_EVERY:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TextIO
 
-Form = Literal["json", "text"]
+Form = Literal["auto", "json", "text"]
 Value = str | int | float | bool | None
 
 OURS = ("osteon", "uvicorn", "alembic.runtime.migration")
@@ -58,9 +58,15 @@ def during(identity: str) -> Iterator[None]:
 
 
 def configure(form: Form, *, stream: TextIO | None = None) -> None:
-    """Send every log record of this process to standard error (or the stream) in this form, and nowhere else."""
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(Json() if form == "json" else Text())
+    """Send every log record of this process to standard error (or the stream) in this form, and nowhere else.
+
+    Args:
+        form: `auto` is text on a terminal and JSON elsewhere.
+    """
+    stream = stream or sys.stderr
+    handler = logging.StreamHandler(stream)
+    for_people = form == "text" or (form == "auto" and stream.isatty())
+    handler.setFormatter(Text() if for_people else Json())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

@@ -84,7 +84,9 @@ class Settings(BaseSettings):
     refusals_per_minute: int = Field(
         60, ge=0, description="most requests of one address with a key that does not work, before 429; 0: no limit"
     )
-    log: Literal["json", "text"] = Field("json", description="form of the log on standard error: `json` or `text`")
+    log: Literal["auto", "json", "text"] = Field(
+        "auto", description="form of the log on standard error: `json`, `text`; `auto`: text on a terminal, else JSON"
+    )
     shutdown_seconds: int = Field(
         10, ge=0, le=600, description="how long open requests may take to end when the server is told to stop"
     )

@@ -1,5 +1,6 @@
 """The web application: `create_app`, and the addresses outside the interface (health, metrics, pages)."""
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -68,6 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.service = service
     database = Database.of(service.settings.database_url, data_dir=service.settings.data_dir)
     app.state.access = access = Access.of(service.settings, database)
+    app.state.stopping = threading.Event()
     app.state.decoding = CapacityLimiter(_SIDE_BY_SIDE_DECODING)
     problems.install(app)
     app.include_router(routes.router)
@@ -78,6 +80,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Door, access=access)
     app.add_middleware(Edge, metrics=service.metrics)
     return app
+
+
+def stopping(app: FastAPI) -> None:
+    """Say that the server is about to stop: open streams end, answers that are held are given as things stand."""
+    app.state.stopping.set()
 
 
 def _add_operation(app: FastAPI, service: Service) -> None:
