@@ -122,11 +122,6 @@ class DecodedFile:
     study: str
 
     @property
-    def preview(self) -> Path:
-        """The first page, at most 512 px a side, JPEG; not there for previews."""
-        return self.folder / decoding.PREVIEW
-
-    @property
     def thumbnail(self) -> Path:
         """The first page, at most 160 px a side, JPEG; not there for previews."""
         return self.folder / decoding.THUMBNAIL

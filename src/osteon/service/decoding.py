@@ -25,7 +25,7 @@ from osteon.service import archives
 from osteon.service.encodings import jpeg, png
 
 PREVIEW_SIDE_PX, THUMBNAIL_SIDE_PX = 512, 160
-PREVIEW, THUMBNAIL = "preview.jpg", "thumbnail.jpg"
+THUMBNAIL = "thumbnail.jpg"
 MOST_PAGE_BYTES = 2**30
 """Of the pixels of all pages of a file: they lie on disk until they are analysed."""
 _GRACE_SECONDS = 5.0
@@ -79,7 +79,6 @@ def _draw(folder: Path, radiograph: Radiograph) -> None:
     shown = radiograph.as_uint8()
     picture_file(folder, radiograph.page).write_bytes(png(shown))
     if radiograph.page == 0:
-        (folder / PREVIEW).write_bytes(jpeg(shown, side_px=PREVIEW_SIDE_PX))
         (folder / THUMBNAIL).write_bytes(jpeg(shown, side_px=THUMBNAIL_SIDE_PX))
 
 
