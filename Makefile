@@ -15,9 +15,10 @@ DATA ?= ../shared/data
 WEIGHTS ?= ../shared/weights
 NEGATIVES ?= $(DATA)/negatives
 RUNS ?= runs
+LOAD_ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: help demo test check lint serve bench train-gate train-detector clean
+.PHONY: help demo test check lint serve load-test bench train-gate train-detector clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 22
@@ -37,6 +38,9 @@ lint: $(VENV)/.full ## ruff and mypy.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+load-test: $(VENV)/.full ## The service under load: burst, memory, throughput, cost (LOAD_ARGS).
+	@$(BIN)/osteon load-test $(LOAD_ARGS)
 
 bench: $(VENV)/.full ## Speed and memory against the torch pipeline, in one run.
 	@$(BIN)/osteon bench

@@ -45,9 +45,22 @@ SEES = {
     "benchmark": _READING | {"inference", "models", "samples"},
     "service": _READING | {"datasets", "inference"},
     "client": {"errors"},
+    "load": _READING | {"datasets", "inference", "samples", "client"},
     "web": _READING | {"inference", "samples", "service"},
     "cli": _READING
-    | {"datasets", "inference", "evaluation", "models", "training", "benchmark", "samples", "service", "client", "web"},
+    | {
+        "datasets",
+        "inference",
+        "evaluation",
+        "models",
+        "training",
+        "benchmark",
+        "samples",
+        "service",
+        "client",
+        "load",
+        "web",
+    },
 }
 """Which part of the package may import which; everything may import its own part. `osteon/__init__` is the face."""
 
@@ -58,6 +71,7 @@ HOMES = {
     "onnxruntime": {"inference/session.py", "training/quantise.py"},
     "pydicom": {"dicom"},
     "imagecodecs": {"dicom"},
+    "faster_coco_eval": {"evaluation/coco_table.py"},
     "fastapi": {"web"},
     "starlette": {"web"},
     "sqlalchemy": {"service"},

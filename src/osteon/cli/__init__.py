@@ -22,6 +22,7 @@ COMMANDS = {
     "study": "Comparisons of models.",
     "export": "Checkpoint to ONNX, with its card and a parity check.",
     "bench": "Speed and memory against the pipeline Osteon builds on.",
+    "load-test": "The service under load, measured on this machine.",
     "demo": "Both stages on sample pictures.",
 }
 
@@ -35,8 +36,9 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: D102
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"osteon.cli.{cmd_name}")
-        command: click.Command = getattr(module, cmd_name)
+        name = cmd_name.replace("-", "_")
+        module = importlib.import_module(f"osteon.cli.{name}")
+        command: click.Command = getattr(module, name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: D102

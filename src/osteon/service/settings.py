@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     max_pixels: int = Field(Limits.max_pixels, ge=1, description="most pixels of one page; larger ones are refused")
     queue_limit: int = Field(100, ge=1, description="most analyses waiting before 429")
     workers: int = Field(1, ge=1, le=8, description="radiographs analysed side by side in one process, 1 to 8")
+    model_threads: int = Field(
+        0, ge=0, le=16, description="processor threads of one model run; 0: two for a lone worker, else one"
+    )
     decoders: int = Field(2, ge=1, le=16, description="processes that decode files side by side, 1 to 16")
     decoder_memory_mb: int = Field(2048, ge=256, description="most memory of one of them, MiB")
     decode_seconds: _Finite = Field(30.0, gt=0, description="most seconds to decode one file")
@@ -124,7 +127,7 @@ class Settings(BaseSettings):
     @property
     def threads(self) -> int:
         """Processor threads of one model run: two for a lone worker, one where several work side by side."""
-        return 2 if self.workers == 1 else 1
+        return self.model_threads or (2 if self.workers == 1 else 1)
 
     def changed(self, **changes: Any) -> Self:
         """The same settings but for the changes; raises ConfigurationError."""
