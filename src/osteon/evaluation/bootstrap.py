@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +106,7 @@ class _Ranking:
 
     @classmethod
     def of(cls, judged: Sequence[Judged], kept: Flags, thresholds: Sequence[float]) -> "_Ranking":
-        chosen = np.flatnonzero(kept)
+        chosen = [int(i) for i in np.flatnonzero(kept)]
         counts = [len(judged[i].found) for i in chosen]
         scores = np.concatenate([judged[i].found.scores for i in chosen] or [np.zeros(0, np.float32)])
         order = np.argsort(-scores, kind="mergesort")
@@ -114,7 +115,7 @@ class _Ranking:
             for t in thresholds
         }
         truths = np.array([len(p.truth_xyxy_px) if k else 0 for p, k in zip(judged, kept, strict=True)], np.int64)
-        return cls(np.repeat(chosen, counts)[order], hits, truths)
+        return cls(np.repeat(np.array(chosen, np.intp), counts)[order], hits, truths)
 
     def average_precisions(self, weights: Weights) -> dict[float, float]:
         """By IoU threshold. The precision is highest at hits, so nothing else needs to be looked at."""
@@ -223,5 +224,6 @@ class MatchTable:
         }
 
 
-def _share(part: float, whole: float, *, empty: float) -> float:
-    return float(part / whole) if whole else empty
+def _share(part: Any, whole: Any, *, empty: float) -> float:
+    """A quotient of NumPy's numbers."""
+    return float(part) / float(whole) if whole else empty

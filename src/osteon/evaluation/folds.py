@@ -1,0 +1,204 @@
+"""Cross-validation read as one: every picture judged by the model that did not see it.
+
+Folds pool into one set of out-of-fold pictures, on which cuts and calibration are chosen. What is chosen on pictures
+looks a little too good on them, so each choice is also made on the other folds and measured on the one left out
+(`cross_fitted`): those are the honest figures. Scores of different folds come from different models; pooling takes them
+to mean the same, which the spread of the folds' own cuts shows or refutes.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+
+from osteon.errors import InvalidDataset
+from osteon.evaluation.bootstrap import Interval, intervals, wilson
+from osteon.evaluation.calibration import FITS, bins_to_json, cross_fitted, goodness, reliability
+from osteon.evaluation.detection import Judged, summary
+from osteon.evaluation.operating_points import box_outcomes, detector_points, fit_calibration
+from osteon.evaluation.records import Records
+
+LEAST_SHOWN = 0.05
+"""Probability from which on calibration is also told apart from the many boxes that nobody is shown."""
+Folds = Mapping[str, Sequence[Judged]]
+
+
+def named(parts: Sequence[Records]) -> dict[str, list[Judged]]:
+    """The judged pictures of each file by the name of its part; by number where parts have none.
+
+    Raises:
+        InvalidDataset: fewer than two, or two of one name.
+    """
+    names = [records.origin.part or f"fold{number}" for number, records in enumerate(parts, start=1)]
+    if len(parts) < 2 or len(set(names)) < len(names):
+        raise InvalidDataset(
+            f"{len(parts)} folds named {', '.join(names) or 'nothing'}; expected two or more, each of its own",
+            hint="give one file of records for each fold",
+        )
+    splits = {records.origin.split_hash for records in parts}
+    if len(splits) > 1:
+        raise InvalidDataset(
+            f"the folds are of {len(splits)} splits: {', '.join(sorted(splits))}",
+            hint="folds of different splits share pictures; give those of one cross-validation",
+        )
+    return {name: records.judged() for name, records in zip(names, parts, strict=True)}
+
+
+def pooled(folds: Folds) -> list[Judged]:
+    """All out-of-fold pictures.
+
+    Raises:
+        InvalidDataset: a picture is in two folds, so one model has seen what it is judged on.
+    """
+    together = [picture for fold in folds.values() for picture in fold]
+    twice = [name for name, count in Counter(p.name for p in together).items() if count > 1]
+    if twice:
+        raise InvalidDataset(
+            f"{len(twice)} pictures are in more than one fold, e.g. {twice[0]}",
+            hint="give the validation parts of one cross-validation",
+        )
+    return together
+
+
+def by_fold(folds: Folds) -> dict[str, Any]:
+    """The figures of each fold, their mean and their spread (standard deviation over folds)."""
+    rows: list[dict[str, Any]] = [
+        {"fold": name, "pictures": len(fold), "fractured": sum(p.fractured for p in fold)} | summary(fold)
+        for name, fold in folds.items()
+    ]
+    figures = list(rows[0])[3:]
+    columns = {figure: [float(row[figure]) for row in rows] for figure in figures}
+    return {
+        "folds": rows,
+        "mean": {figure: round(fmean(values), 4) for figure, values in columns.items()},
+        "spread": {figure: round(stdev(values), 4) for figure, values in columns.items()},
+    }
+
+
+def operating_points(folds: Folds, *, samples: int = 1000) -> dict[str, Any]:
+    """The cuts of `detector_points` on all folds, what they give with intervals, and what cross-fitted cuts give."""
+    together = pooled(folds)
+    points = detector_points(together)
+    sure = intervals(together, samples=samples, cuts={name: point.threshold for name, point in points.items()})
+    found = {}
+    for name, point in points.items():
+        found[name] = {
+            "threshold": point.threshold,
+            "measured": dict(point.measured),
+            "intervals": {figure: pair(sure[f"{name}.{figure}"]) for figure in point.measured},
+            "cross_fitted": _cross_fitted(folds, name),
+        }
+    return found
+
+
+def _cross_fitted(folds: Folds, name: str) -> dict[str, Any]:
+    """A cut chosen on the other folds, measured on each fold: counts summed over all."""
+    cuts, called = [], {True: [0, 0], False: [0, 0]}
+    for left_out, pictures in folds.items():
+        rest = [p for fold, others in folds.items() if fold != left_out for p in others]
+        cut = detector_points(rest)[name].threshold
+        cuts.append(cut)
+        for picture in pictures:
+            called[picture.fractured][0] += int((picture.found.best >= cut) == picture.fractured)
+            called[picture.fractured][1] += 1
+    figures: dict[str, Any] = {"cuts": cuts}
+    for figure, (agreed, count) in (("sensitivity", called[True]), ("specificity", called[False])):
+        figures[figure] = round(agreed / count, 4)
+        figures[f"{figure}_interval"] = pair(wilson(agreed, count))
+    return figures
+
+
+def calibration(folds: Folds) -> dict[str, Any]:
+    """Platt's curve for the card, fitted on all folds, and both curves judged on boxes that did not shape them."""
+    chosen = fit_calibration(*box_outcomes(pooled(folds)))
+    found: dict[str, Any] = {"platt": {"slope": chosen.slope, "intercept": chosen.intercept}, "cross_fitted": {}}
+    for name in FITS:
+        probabilities, hits = cross_fitted(list(folds.values()), name)
+        found["cross_fitted"][name] = {
+            "all": goodness(probabilities, hits),
+            "shown": goodness(probabilities, hits, least=LEAST_SHOWN),
+            "bins": bins_to_json(reliability(probabilities, hits)),
+        }
+    return found
+
+
+def report(folds: Folds, *, samples: int = 1000) -> dict[str, Any]:
+    """All of this as JSON: by fold, pooled with intervals, operating points, calibration."""
+    together = pooled(folds)
+    sure = intervals(together, samples=samples)
+    figures = summary(together)
+    return {
+        "pictures": len(together),
+        "fractured": sum(p.fractured for p in together),
+        "by_fold": by_fold(folds),
+        "pooled": figures,
+        "intervals": {name: pair(sure[name]) for name in figures},
+        "operating_points": operating_points(folds, samples=samples),
+        "calibration": calibration(folds),
+    }
+
+
+def pair(interval: Interval) -> list[float | None]:
+    """An interval as JSON; None where it has no value."""
+    return [None if np.isnan(end) else round(end, 4) for end in (interval.low, interval.high)]
+
+
+def variants(
+    parts: Sequence[Records],
+    *,
+    iou_thresholds: Sequence[float] = (0.2, 0.3, 0.4, 0.5, 0.6),
+    voting_ious: Sequence[float | None] = (None, 0.5, 0.65),
+    min_scores: Sequence[float] = (0.0,),
+) -> list[dict[str, Any]]:
+    """The pooled figures for every way of suppressing boxes, one row each, from records and without a model."""
+    return [
+        {"iou_threshold": threshold, "voting_iou": voting, "min_score": least}
+        | summary(
+            [
+                picture
+                for records in parts
+                for picture in records.judged(iou_threshold=threshold, voting_iou=voting, min_score=least)
+            ]
+        )
+        for threshold in iou_thresholds
+        for voting in voting_ious
+        for least in min_scores
+    ]
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """A report's tables as Markdown: figures by fold, cuts, calibration."""
+    names = ("map50", "map50_95", "map30", "auroc", "best_iou_mean", "image_map50", "sensitivity_at_0.25")
+    folds, head = found["by_fold"], " | ".join(names)
+    lines = [f"| fold | pictures | fractured | {head} |", "|---" * (3 + len(names)) + "|"]
+    for row in folds["folds"]:
+        cells = [f"{row[name]:.3f}" for name in names]
+        lines.append(f"| {row['fold']} | {row['pictures']} | {row['fractured']} | " + " | ".join(cells) + " |")
+    spread = [f"{folds['mean'][name]:.3f} ± {folds['spread'][name]:.3f}" for name in names]
+    together = [f"{found['pooled'][name]:.3f} {_range(found['intervals'][name])}" for name in names]
+    lines += [
+        "| mean ± sd | | | " + " | ".join(spread) + " |",
+        f"| pooled (95%) | {found['pictures']} | {found['fractured']} | " + " | ".join(together) + " |",
+        "",
+        "| cut | at | sensitivity | specificity | cross-fitted: sensitivity | specificity |",
+        "|---" * 6 + "|",
+    ]
+    for name, point in found["operating_points"].items():
+        honest = point["cross_fitted"]
+        cells = [f"{point['measured'][f]:.3f} {_range(point['intervals'][f])}" for f in ("sensitivity", "specificity")]
+        cells += [f"{honest[f]:.3f} {_range(honest[f'{f}_interval'])}" for f in ("sensitivity", "specificity")]
+        lines.append(f"| {name} | {point['threshold']:g} | " + " | ".join(cells) + " |")
+    lines += ["", "| calibration, cross-fitted | ECE | ECE of boxes shown | Brier | log loss |", "|---" * 5 + "|"]
+    for name, fit in found["calibration"]["cross_fitted"].items():
+        whole, shown = fit["all"], fit["shown"]
+        lines.append(
+            f"| {name} | {whole['ece']:.4f} | {shown['ece']:.4f} | {whole['brier']:.4f} | {whole['log_loss']:.4f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _range(ends: Sequence[float | None]) -> str:
+    low, high = ends
+    return "" if low is None or high is None else f"({low:.3f} to {high:.3f})"
