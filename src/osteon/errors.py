@@ -46,6 +46,12 @@ class DecoderTimedOut(InvalidImage):
     """Decoding the file took longer than one may; the process that did it was ended."""
 
 
+class InvalidAnswer(OsteonError):
+    """A reader's answer that contradicts itself, the picture's size, or what the model said."""
+
+    http_status = 422
+
+
 class InvalidDataset(OsteonError):
     """A folder or annotation file that is not laid out as its format says."""
 

@@ -221,7 +221,7 @@ class TestList:
     def test_pages_through_all_newest_first(self, serve: Serve) -> None:
         server = serve(immediate=True)
         for number in range(5):
-            server.post(photograph(40, 40), name=f"{number}.png")
+            server.post(photograph(40, 40 + number), name=f"{number}.png")
         seen: list[str] = []
         cursor: str | None = None
         sizes: list[int] = []
@@ -239,7 +239,7 @@ class TestList:
     def test_exactly_full_last_page_has_no_cursor(self, serve: Serve) -> None:
         server = serve(immediate=True)
         for number in range(2):
-            server.post(photograph(40, 40), name=f"{number}.png")
+            server.post(photograph(40, 40 + number), name=f"{number}.png")
         assert server.client.get("/api/v1/analyses", params={"limit": 2}).json()["next_cursor"] is None
 
     def test_filters_by_status(self, serve: Serve) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,23 +11,37 @@ from serving import PATIENT, Running, form, photograph, radiograph, running
 from osteon import files
 from osteon.errors import AnalysisNotFound, ConfigurationError, TooManyWaiting
 from osteon.service import decoded
-from osteon.service.jobs import PoolRunner
+from osteon.service.claims import Claims
+from osteon.service.files import ORIGINAL
 from osteon.service.settings import Settings
 from osteon.service.store import AnalysisStore, Upload
 from osteon.web.service import Service
 
 
+@pytest.fixture
+def store(settings: Settings) -> Iterator[AnalysisStore]:
+    opened = AnalysisStore.of(settings)
+    yield opened
+    opened.close()
+
+
 def taken_in(store: AnalysisStore, *contents: bytes) -> list[str]:
     uploads = [Upload(f"{number}.png", content) for number, content in enumerate(contents)]
-    return [analysis.id for analysis in store.add(uploads, queue_limit=100)]
+    return [one.analysis.id for one in store.add(uploads, queue_limit=100)]
+
+
+def claims_of(store: AnalysisStore, settings: Settings, worker: str = "earlier") -> Claims:
+    return Claims(store.database, settings, worker)
 
 
 class TestRestart:
     def test_takes_up_what_waits_and_what_was_interrupted(self, settings: Settings) -> None:
-        store = AnalysisStore(settings.data_dir)
+        store = AnalysisStore.of(settings)
         waiting, interrupted, done = taken_in(store, radiograph(), photograph(), radiograph())
-        assert store.claim(interrupted) and store.claim(done)
-        store.fail(done, {"type": "InvalidImage", "message": "m", "hint": "h"})
+        claims = claims_of(store, settings)
+        ended = claims.take(done)
+        assert claims.take(interrupted) and ended
+        claims.fail(ended, {"type": "InvalidImage", "message": "m", "hint": "h"})
         store.close()
         with running(settings) as server:
             for analysis_id in (waiting, interrupted):
@@ -37,32 +51,16 @@ class TestRestart:
             assert server.service.store.find(waiting).attempts == 1
 
     def test_gives_up_what_was_interrupted_too_often(self, settings: Settings) -> None:
-        store = AnalysisStore(settings.data_dir)
+        settings = settings.changed(max_attempts=2)
+        store = AnalysisStore.of(settings)
         (poison,) = taken_in(store, radiograph())
         for _ in range(2):
-            assert store.claim(poison)
-            assert store.resume(max_attempts=2) in ([poison], [])
+            assert claims_of(store, settings).take(poison)
+            assert claims_of(store, settings, "later").release_all() == 1
         analysis = store.find(poison)
         assert analysis.status == "failed" and analysis.attempts == 2
         assert analysis.error is not None and analysis.error["type"] == "Interrupted"
         store.close()
-
-    def test_stop_leaves_what_waits_in_the_queue(self, settings: Settings) -> None:
-        started, go_on = threading.Event(), threading.Event()
-        seen: list[str] = []
-
-        def job(analysis_id: str) -> None:
-            seen.append(analysis_id)
-            started.set()
-            go_on.wait(10)
-
-        runner = PoolRunner(job, workers=1)
-        for analysis_id in ("first", "second", "third"):
-            runner.submit(analysis_id)
-        started.wait(10)
-        threading.Timer(0.05, go_on.set).start()
-        runner.stop()
-        assert seen == ["first"]
 
     def test_findings_outlive_the_process(self, settings: Settings) -> None:
         with running(settings) as server:
@@ -122,7 +120,7 @@ class TestJob:
 
     def test_several_workers_do_each_once(self, serve: Callable[..., Running]) -> None:
         server = serve(workers=2)
-        files = [("file", (f"{number}.png", photograph(40, 40))) for number in range(12)]
+        files = [("file", (f"{number}.png", photograph(40, 40 + number))) for number in range(12)]
         answer = server.client.post("/api/v1/analyses", files=files, params={"wait": 30}).json()
         stored = [server.service.store.find(analysis["id"]) for analysis in answer["analyses"]]
         assert [(one.status, one.attempts) for one in stored] == [("succeeded", 1)] * 12
@@ -159,54 +157,47 @@ class TestDecodedPages:
 
 
 class TestStore:
-    def test_keeps_the_bytes_as_they_came(self, tmp_path: Path) -> None:
-        store = AnalysisStore(tmp_path)
+    def test_keeps_the_bytes_as_they_came(self, store: AnalysisStore) -> None:
         (analysis_id,) = taken_in(store, b"\x00any bytes")
-        assert (store.folder(analysis_id) / "original").read_bytes() == b"\x00any bytes"
-        store.close()
+        assert store.files.read(analysis_id, ORIGINAL) == b"\x00any bytes"
 
-    def test_claim_is_for_one_only(self, tmp_path: Path) -> None:
-        store = AnalysisStore(tmp_path)
+    def test_claim_is_for_one_only(self, store: AnalysisStore, settings: Settings) -> None:
         (analysis_id,) = taken_in(store, b"1")
-        claims: list[bool] = []
-        threads = [threading.Thread(target=lambda: claims.append(bool(store.claim(analysis_id)))) for _ in range(8)]
+        taken: list[bool] = []
+        claims = claims_of(store, settings)
+        threads = [threading.Thread(target=lambda: taken.append(bool(claims.take(analysis_id)))) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert sorted(claims) == [False] * 7 + [True]
-        store.close()
+        assert sorted(taken) == [False] * 7 + [True]
 
-    def test_refuses_a_batch_whole(self, tmp_path: Path) -> None:
-        store = AnalysisStore(tmp_path)
+    def test_refuses_a_batch_whole(self, store: AnalysisStore, settings: Settings) -> None:
         store.add([Upload("a", b"1")], queue_limit=2)
         with pytest.raises(TooManyWaiting) as refused:
             store.add([Upload("b", b"2"), Upload("c", b"3")], queue_limit=2)
         assert refused.value.hint
         assert store.waiting() == 1
-        assert len(list((tmp_path / "analyses").iterdir())) == 1
-        store.close()
+        assert len(list((settings.data_dir / "analyses").iterdir())) == 1
 
-    def test_result_of_a_removed_analysis_is_not_kept(self, tmp_path: Path) -> None:
-        store = AnalysisStore(tmp_path)
+    def test_result_of_a_removed_analysis_is_not_kept(self, store: AnalysisStore, settings: Settings) -> None:
         (analysis_id,) = taken_in(store, b"1")
-        assert store.claim(analysis_id)
+        claims = claims_of(store, settings)
+        claim = claims.take(analysis_id)
+        assert claim
         store.remove(analysis_id)
-        assert store.succeed(analysis_id, []) is False
+        assert claims.succeed(claim, []) is False
         with pytest.raises(AnalysisNotFound):
             store.find(analysis_id)
-        store.close()
 
-    def test_folder_is_never_outside(self, tmp_path: Path) -> None:
-        store = AnalysisStore(tmp_path)
+    def test_folder_is_never_outside(self, store: AnalysisStore) -> None:
         with pytest.raises(ValueError, match="UUID"):
-            store.folder("../../etc")
-        store.close()
+            store.files.read("../../etc", "passwd")
 
     def test_folder_that_cannot_be_made_is_said(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("not a folder")
         with pytest.raises(ConfigurationError, match="data folder") as refused:
-            AnalysisStore(tmp_path / "file")
+            AnalysisStore.of(Settings(data_dir=tmp_path / "file"))
         assert "OSTEON_DATA_DIR" in refused.value.hint
 
 
@@ -223,8 +214,8 @@ def test_preview_goes_before_a_long_queue(serve: Callable[..., Running]) -> None
         return run(pixels)  # type: ignore[arg-type]
 
     gate.run = slowly  # type: ignore[method-assign,assignment]
-    for _ in range(4):
-        server.post(radiograph())
+    for number in range(4):
+        server.post(radiograph(spot=255 - number))
     assert busy.wait(10)
     assert server.client.post("/api/v1/previews", files=form(radiograph())).json()["wanted"] is True
     waiting = server.client.get("/api/v1/analyses", params={"status": "queued"}).json()["analyses"]

@@ -1,5 +1,6 @@
 """The database: SQLite in the data folder, or PostgreSQL; brought to the current schema when it is opened."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +16,12 @@ from osteon.errors import ConfigurationError, MissingExtra
 
 FILE = "osteon.sqlite3"
 FIRST_REVISION = "0001"
+_HOLD_SECONDS = 10.0
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_MIGRATION_LOCK = 0x05730
-"""Number of the advisory lock on PostgreSQL: one process migrates, the others wait."""
+
+# Numbers of advisory locks on PostgreSQL; SQLite has one writer at a time anyway.
+MIGRATION_LOCK = 0x057301
+ADMISSION_LOCK = 0x057302
 
 
 class Database:
@@ -75,13 +79,17 @@ class Database:
     def upgrade(self) -> None:
         """Bring the schema up to date, one process at a time; a database of version 0.1 keeps its rows."""
         with self._durable_writer.connect() as connection, connection.begin():
-            if not self.embedded:
-                connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _MIGRATION_LOCK})
+            self.alone(connection, MIGRATION_LOCK)
             config = _alembic(connection)
             tables = set(inspect(connection).get_table_names())
             if "analyses" in tables and "alembic_version" not in tables:
                 command.stamp(config, FIRST_REVISION)
             command.upgrade(config, "head")
+
+    def alone(self, transaction: Session | Connection, lock: int) -> None:
+        """Hold a lock until the transaction ends; whoever wants the same lock waits."""
+        if not self.embedded:
+            transaction.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
 
     def answers(self) -> bool:
         """Whether the database can be asked."""
@@ -95,6 +103,31 @@ class Database:
     def close(self) -> None:
         """Let go of the database."""
         self.engine.dispose()
+
+
+class Hold:
+    """A data folder held by one process at a time; let go when the process ends, however it ends."""
+
+    def __init__(self, data_dir: Path) -> None:
+        """Hold it, waiting for some seconds where another process is about to let go.
+
+        Raises:
+            ConfigurationError: another process holds it.
+        """
+        path = data_dir / "serving.lock"
+        self._lock = sqlite3.connect(path, timeout=_HOLD_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            self._lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            self._lock.close()
+            raise ConfigurationError(
+                f"another process serves from {data_dir}",
+                hint="stop it, or set OSTEON_DATA_DIR to another folder; several machines need OSTEON_DATABASE_URL",
+            ) from error
+
+    def release(self) -> None:
+        """Let go."""
+        self._lock.close()
 
 
 def _alembic(connection: Connection) -> Config:
@@ -127,6 +160,7 @@ def _sqlite(url: str) -> Engine:
     def _connected(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions begin below, and hold changes of the schema too
         connection.execute("PRAGMA journal_mode=WAL")
+        connection.create_function("lower", 1, _lower, deterministic=True)  # SQLite's own knows Latin letters only
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
@@ -135,3 +169,7 @@ def _sqlite(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("osteon_writes") else "BEGIN")
 
     return engine
+
+
+def _lower(text: str | None) -> str | None:
+    return text.lower() if text is not None else None

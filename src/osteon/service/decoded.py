@@ -42,7 +42,7 @@ class DecodedPages:
         self._kept: dict[str, list[Page]] = {}
         self._size = 0
 
-    def checked(self, content: bytes, *, name: str) -> list[Page]:
+    def checked(self, content: Path | bytes, *, name: str) -> list[Page]:
         """Decode every page of a file, to learn whether it is sound; the pages, or none where they are too large.
 
         Raises:

@@ -1,79 +1,158 @@
-"""Queued analyses are done here: what one job does, and who runs it.
-
-A runner is a small seam: it is told ids and sees to it that `Job` runs for each. What is to be done stands in
-the store, so a runner may forget everything; after a restart it is told again.
-"""
+"""What is done with one claimed analysis: its pages are analysed, and the result, or what went wrong, is noted."""
 
 import logging
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from osteon.errors import OsteonError
+from sqlalchemy.exc import SQLAlchemyError
+
+from osteon.errors import AnalysisTimedOut, OsteonError
 from osteon.inference.analysis import failure
 from osteon.inference.pipeline import Pipeline
 from osteon.service import decoded, pictures
+from osteon.service.claims import Claims
 from osteon.service.decoded import DecodedPages
+from osteon.service.files import ORIGINAL
 from osteon.service.metrics import Metrics
-from osteon.service.store import ORIGINAL, Analysis, AnalysisStore
+from osteon.service.store import Analysis, AnalysisStore
 
 logger = logging.getLogger(__name__)
+
+PASSING = (OSError, MemoryError, SQLAlchemyError)
+"""Faults of the moment (disk, network, database, memory): the same file may well succeed later."""
 
 _READ = 0.1
 """Progress once the first page is decoded."""
 
 
+class _Stopped(Exception):
+    """The process is about to end."""
+
+
+class _Cancelled(Exception):
+    """Somebody cancelled the analysis."""
+
+
+class _Lost(Exception):
+    """The analysis was removed, or another worker has it now."""
+
+
 class Job:
-    """Claim a queued analysis, analyse each page of its file, note the result. Called with an id."""
+    """Does one claimed analysis at a time for each thread that calls it."""
 
     def __init__(
-        self, store: AnalysisStore, pipeline: Pipeline, metrics: Metrics, *, shelf: DecodedPages | None = None
+        self,
+        store: AnalysisStore,
+        claims: Claims,
+        pipeline: Pipeline,
+        metrics: Metrics,
+        *,
+        shelf: DecodedPages | None = None,
     ) -> None:
+        self.claims = claims
         self._store = store
         self._pipeline = pipeline
         self._metrics = metrics
         self._shelf = shelf or DecodedPages()
+        self._stopping = threading.Event()
+        self._held: dict[str, int] = {}
+        self._lock = threading.Lock()
 
-    def __call__(self, analysis_id: str) -> None:
-        """Do it; never raises, whatever the file holds. Nothing happens where it is not queued any more."""
-        ready = self._shelf.take(analysis_id)
-        analysis = self._store.claim(analysis_id)
-        if analysis is None:
-            return
+    def __call__(self, claim: Analysis) -> None:
+        """Do it, whatever the file holds.
+
+        Raises:
+            SQLAlchemyError: the database cannot be told what became of it; its lease ends then, and it is done again.
+        """
+        with self._holding(claim):
+            try:
+                pages = self._pages(claim)
+                self._ended(claim, self.claims.succeed(claim, pages), "succeeded")
+            except _Stopped:
+                self.claims.hand_back(claim)
+            except _Cancelled:
+                self._ended(claim, self.claims.cancel(claim), "cancelled")
+            except _Lost:
+                self._store.sweep(claim.id)
+            except OsteonError as error:
+                self._fail(claim, error)
+            except PASSING as error:
+                self._retry(claim, error)
+            except Exception as error:  # noqa: BLE001 - the edge: one file must not end the worker
+                logger.error("analysis %s failed: %s at %s", claim.id, type(error).__name__, _where(error))
+                self._fail(claim, OsteonError("the analysis failed inside Osteon", hint="report it with its id"))
+
+    def stop(self) -> None:
+        """Have what runs handed back at the next point where it can."""
+        self._stopping.set()
+
+    def heartbeat(self) -> None:
+        """Tell the database that what this process has claimed is being worked on."""
+        with self._lock:
+            held = list(self._held)
+        if held:
+            self.claims.extend(held)
+
+    @contextmanager
+    def _holding(self, claim: Analysis) -> Iterator[None]:
+        with self._lock:
+            self._held[claim.id] = self._held.get(claim.id, 0) + 1
         try:
-            self._keep(analysis, self._store.succeed(analysis.id, self._pages(analysis, ready)), "succeeded")
-        except OsteonError as error:
-            self._fail(analysis, error)
-        except Exception as error:  # noqa: BLE001 - the edge: one file must not end the worker
-            mistake = OsteonError("the analysis failed inside Osteon", hint="report it with its id")
-            if self._fail(analysis, mistake):
-                logger.error("analysis %s failed: %s at %s", analysis.id, type(error).__name__, _where(error))
+            yield
+        finally:
+            with self._lock:
+                self._held[claim.id] -= 1
+                if not self._held[claim.id]:
+                    del self._held[claim.id]
 
-    def _pages(self, analysis: Analysis, ready: list[decoded.Page]) -> list[dict[str, object]]:
-        folder = self._store.folder(analysis.id)
+    def _pages(self, claim: Analysis) -> list[dict[str, object]]:
+        until = time.monotonic() + self.claims.settings.time_limit_seconds
+        folder = self._store.folder(claim.id)
         found: list[dict[str, object]] = []
-        for page in ready or decoded.pages(folder / ORIGINAL, name=analysis.name):
-            if not found:
-                self._store.advance(analysis.id, _READ)
+        for page in self._shelf.take(claim.id) or decoded.pages(folder / ORIGINAL, name=claim.name):
+            self._go_on(claim, until, 1 - (1 - _READ) / (len(found) + 1))
             findings = self._pipeline.analyse(page.radiograph, read_ms=page.read_ms)
             pictures.save(folder, page.radiograph, findings.bone)
             self._metrics.analysed(findings)
             found.append(findings.to_json())
-            self._store.advance(analysis.id, 1 - (1 - _READ) / (len(found) + 1))
+        self._go_on(claim, until, 1 - (1 - _READ) / (len(found) + 1))
         return found
 
-    def _fail(self, analysis: Analysis, error: OsteonError) -> bool:
-        row = failure(analysis.name, error).to_json()
-        noted = self._store.fail(analysis.id, {key: row[key] for key in ("type", "message", "hint")})
-        return self._keep(analysis, noted, "failed")
+    def _go_on(self, claim: Analysis, until: float, progress: float) -> None:
+        """Note the progress; raises where the work shall end here."""
+        standing = self.claims.advance(claim, progress)
+        if standing == "lost":
+            raise _Lost
+        if standing == "cancelled":
+            raise _Cancelled
+        if self._stopping.is_set():
+            raise _Stopped
+        if time.monotonic() > until:
+            limit = self.claims.settings.time_limit_seconds
+            raise AnalysisTimedOut(
+                f"the analysis took longer than {limit:g} s",
+                hint="export fewer or smaller pages, or raise OSTEON_TIME_LIMIT_SECONDS",
+            )
 
-    def _keep(self, analysis: Analysis, noted: bool, status: str) -> bool:
+    def _retry(self, claim: Analysis, error: BaseException) -> None:
+        logger.warning("analysis %s interrupted: %s at %s", claim.id, type(error).__name__, _where(error))
+        if not self.claims.retry(claim):
+            hint = "look at disk, memory and database of the server; then send the file again"
+            self._fail(claim, OsteonError(f"the analysis failed {claim.attempts} times for want of means", hint=hint))
+
+    def _fail(self, claim: Analysis, error: OsteonError) -> None:
+        row = failure(claim.name, error).to_json()
+        noted = self.claims.fail(claim, {key: row[key] for key in ("type", "message", "hint")})
+        self._ended(claim, noted, "failed")
+
+    def _ended(self, claim: Analysis, noted: bool, status: str) -> None:
         """Count a result that was noted; where the analysis was removed meanwhile, remove what was written since."""
         if noted:
             self._metrics.finished(status)
         else:
-            self._store.sweep(analysis.id)
-        return noted
+            self._store.sweep(claim.id)
 
 
 def _where(error: BaseException) -> str:
@@ -82,43 +161,3 @@ def _where(error: BaseException) -> str:
     while trace and trace.tb_next:
         trace = trace.tb_next
     return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
-
-
-class Runner(Protocol):
-    """Whoever sees to it that submitted analyses are done."""
-
-    def submit(self, analysis_id: str) -> None:
-        """Have an analysis done, now or soon."""
-
-    def stop(self) -> None:
-        """Take no more; return once nothing is running. What waits stays queued in the store."""
-
-
-class ImmediateRunner:
-    """Does each analysis at once, in the caller's thread; for tests."""
-
-    def __init__(self, job: Callable[[str], None]) -> None:
-        self._job = job
-
-    def submit(self, analysis_id: str) -> None:
-        """Do it now."""
-        self._job(analysis_id)
-
-    def stop(self) -> None:
-        """Nothing runs between calls."""
-
-
-class PoolRunner:
-    """Does analyses in threads of this process, oldest first."""
-
-    def __init__(self, job: Callable[[str], None], *, workers: int) -> None:
-        self._job = job
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="osteon-job")
-
-    def submit(self, analysis_id: str) -> None:
-        """Do it when a thread is free."""
-        self._pool.submit(self._job, analysis_id)
-
-    def stop(self) -> None:
-        """Finish what runs and forget what waits."""
-        self._pool.shutdown(wait=True, cancel_futures=True)

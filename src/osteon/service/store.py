@@ -1,48 +1,27 @@
-"""Analyses kept: rows in SQL (the truth), files in one folder each; the only file that sees SQLAlchemy."""
+"""Analyses kept: rows in SQL (the truth) and their files. How they are worked on stands in `claims`."""
 
-import shutil
-import threading
+import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
-from sqlalchemy import JSON, DateTime, Engine, String, create_engine, delete, event, func, select, update
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy.orm import Session
 
-from osteon.errors import AnalysisNotFound, ConfigurationError, TooManyWaiting
+from osteon.errors import AnalysisNotFound, TooManyWaiting
+from osteon.findings import Decision
+from osteon.service.database import ADMISSION_LOCK, Database
+from osteon.service.files import ORIGINAL, AnalysisFiles, LocalFiles, files_at
+from osteon.service.settings import Settings
+from osteon.service.tables import AnalysisRow, AnswerRow, AuditRow, now
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 FINISHED: frozenset[Status] = frozenset(("succeeded", "failed", "cancelled"))
-
-ORIGINAL = "original"
-"""Name of the uploaded file in its folder, whatever its sender called it."""
-
-
-class _Base(DeclarativeBase):
-    pass
-
-
-class AnalysisRow(_Base):
-    """A row of `analyses`; the attributes are explained at `Analysis`."""
-
-    __tablename__ = "analyses"
-
-    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    id: Mapped[str] = mapped_column(String(32), unique=True)
-    name: Mapped[str] = mapped_column(String(255))
-    size_bytes: Mapped[int]
-    status: Mapped[str] = mapped_column(String(16), index=True)
-    progress: Mapped[float] = mapped_column(default=0.0)
-    attempts: Mapped[int] = mapped_column(default=0)
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
-    finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), default=None)
-    pages: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
-    error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+GRAVEST_FIRST: tuple[Decision, ...] = ("fracture", "doubt", "no_fracture", "not_a_radiograph")
 
 
 @dataclass(frozen=True)
@@ -61,6 +40,16 @@ class Analysis:
         finished_at: when it ended (UTC), or None.
         pages: the findings of each page as JSON, empty until it succeeded.
         error: `type`, `message` and `hint` of what went wrong, or None.
+        sha256: of the uploaded file; '' of version 0.1.
+        owner: id of the key that sent it; '' is the local user.
+        study: what groups the views of one examination; '' if nothing does.
+        decision: the gravest of all pages, or None until it succeeded.
+        started_at: when it was last begun (UTC), or None.
+        changed_at: when anything of it changed last (UTC).
+        seen_at: when its result was looked at (UTC), or None.
+        removal_at: when it will be removed (UTC), or None.
+        worker: who works on it, or worked last.
+        cancel_requested: whether it will be cancelled where the work can stop next.
     """
 
     number: int
@@ -74,192 +63,312 @@ class Analysis:
     finished_at: datetime | None
     pages: tuple[Mapping[str, Any], ...]
     error: Mapping[str, str] | None
+    sha256: str
+    owner: str
+    study: str
+    decision: Decision | None
+    started_at: datetime | None
+    changed_at: datetime
+    seen_at: datetime | None
+    removal_at: datetime | None
+    worker: str | None
+    cancel_requested: bool
 
     @property
     def finished(self) -> bool:
         """Whether nothing more will happen to it."""
         return self.status in FINISHED
 
+    @classmethod
+    def of(cls, row: AnalysisRow) -> Self:
+        """The analysis of a row."""
+        values = {name: getattr(row, name) for name in cls.__dataclass_fields__}
+        return cls(**values | {"pages": tuple(row.pages)})
+
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that was sent: what its sender calls it, and its bytes."""
+    """A file that was sent.
+
+    Attributes:
+        name: what its sender calls it.
+        content: its bytes, or where they lie on this machine.
+        study: what groups it with other files; '' if nothing does.
+        sha256: of the content; worked out where it is not given.
+    """
 
     name: str
-    content: bytes
+    content: bytes | Path
+    study: str = ""
+    sha256: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.sha256:
+            object.__setattr__(self, "sha256", _sha256(self.content))
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the content."""
+        return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The analysis of an upload, and whether the upload made it (or it was there already)."""
+
+    analysis: Analysis
+    new: bool
 
 
 class AnalysisStore:
-    """Keeps analyses and their files. Safe to use from several threads."""
+    """Keeps analyses and their files. Safe to use from several threads and processes.
 
-    def __init__(self, folder: Path) -> None:
-        """Open the store in a folder, making it where it is missing.
+    Where a method takes `owner`, None means anybody's; what belongs to others is not found.
+    """
+
+    def __init__(self, database: Database, files: AnalysisFiles) -> None:
+        self.database = database
+        self.files = files
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The store that the settings name, made where it is missing.
 
         Raises:
-            ConfigurationError: the folder cannot be made or written.
+            ConfigurationError: the folder or the database cannot be used.
         """
-        self._files = folder / "analyses"
-        try:
-            self._files.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigurationError(
-                f"cannot write the data folder {folder}: {error.strerror}", hint="set OSTEON_DATA_DIR to another folder"
-            ) from error
-        self._engine = _sqlite(folder / "osteon.sqlite3")
-        _Base.metadata.create_all(self._engine)
-        self._sessions = sessionmaker(self._engine)
-        self._admission = threading.Lock()
+        files = files_at(settings.files_url, data_dir=settings.data_dir)
+        return cls(Database.of(settings.database_url, data_dir=settings.data_dir), files)
+
+    def folder(self, analysis_id: str) -> Path:
+        """Where the files of an analysis lie on this machine."""
+        assert isinstance(self.files, LocalFiles)
+        return self.files.folder(analysis_id)
 
     def close(self) -> None:
         """Let go of the database."""
-        self._engine.dispose()
+        self.database.close()
 
     def answers(self) -> bool:
         """Whether the database can be asked."""
-        try:
-            with self._sessions() as session:
-                session.execute(select(AnalysisRow.number).limit(1))
-        except SQLAlchemyError:
-            return False
-        return True
+        return self.database.answers()
 
-    def add(self, uploads: Sequence[Upload], *, queue_limit: int) -> list[Analysis]:
+    def add(
+        self, uploads: Sequence[Upload], *, queue_limit: int, owner: str = "", models: str = "", again: bool = False
+    ) -> list[Accepted]:
         """Take files in: on disk first, then one row each in one transaction, all queued.
+
+        Args:
+            queue_limit: most analyses that may wait.
+            owner: whose they are.
+            models: names the models that will look. The same content with the same models is the same analysis,
+                sent as often as one likes, unless that failed or was cancelled; '': each upload is one of its own.
+            again: analyse anew what was analysed already; the new analysis is then the one of this content.
 
         Raises:
             TooManyWaiting: more would wait than the limit allows; then nothing is kept.
         """
-        rows = [_new_row(upload) for upload in uploads]
+        rows = [_new_row(upload, owner=owner, models=models) for upload in uploads]
+        known = set() if again else self._known(rows)
+        written: set[str] = set()
+        kept: set[str] = set()
+
+        def write(row: AnalysisRow, upload: Upload) -> None:
+            if row.id not in written:
+                written.add(row.id)
+                self.files.put(row.id, ORIGINAL, upload.content, durable=True)
+
         try:
             for row, upload in zip(rows, uploads, strict=True):
-                folder = self.folder(row.id)
-                folder.mkdir()
-                (folder / ORIGINAL).write_bytes(upload.content)
-            with self._admission, self._sessions.begin() as session:
-                _check_queue(session, len(rows), queue_limit)
-                session.add_all(rows)
-                session.flush()
-                return [_analysis(row) for row in rows]
-        except BaseException:
-            for row in rows:
-                shutil.rmtree(self.folder(row.id), ignore_errors=True)
-            raise
+                if row.content_key not in known:
+                    write(row, upload)
+            accepted: list[Accepted] = []
+            with self.database.writing(durable=True) as session:
+                self.database.alone(session, ADMISSION_LOCK)
+                for row, upload in zip(rows, uploads, strict=True):
+                    holder = _holder(session, row.content_key, gives_way=again)
+                    if holder is None:
+                        write(row, upload)  # rarely here: the holder that was known is gone
+                        _enqueue(session, row)
+                    accepted.append(Accepted(Analysis.of(holder or row), new=holder is None))
+                _check_queue(session, sum(one.new for one in accepted), queue_limit, counted=True)
+            kept = {one.analysis.id for one in accepted}
+            return accepted
+        finally:
+            for analysis_id in written - kept:
+                self.files.remove(analysis_id)
 
     def check_queue(self, count: int, *, queue_limit: int) -> None:
         """Raises TooManyWaiting where `count` more would be too many."""
-        with self._sessions() as session:
+        with self.database.reading() as session:
             _check_queue(session, count, queue_limit)
 
-    def find(self, analysis_id: str) -> Analysis:
+    def find(self, analysis_id: str, *, owner: str | None = None) -> Analysis:
         """The analysis of this id; raises AnalysisNotFound."""
-        with self._sessions() as session:
-            row = session.scalar(select(AnalysisRow).where(AnalysisRow.id == analysis_id))
-            if row is None:
-                raise _not_found()
-            return _analysis(row)
+        query = _owned(select(AnalysisRow).where(AnalysisRow.id == analysis_id), owner)
+        with self.database.reading() as session:
+            return Analysis.of(_found(session.scalar(query)))
 
-    def page(self, *, status: Status | None = None, limit: int = 20, before: int | None = None) -> list[Analysis]:
-        """Analyses, newest first; only those with a number below `before` where it is given."""
-        query = select(AnalysisRow).order_by(AnalysisRow.number.desc()).limit(limit)
-        if status is not None:
-            query = query.where(AnalysisRow.status == status)
+    def page(
+        self,
+        *,
+        owner: str | None = None,
+        status: Status | None = None,
+        decision: Decision | None = None,
+        study: str | None = None,
+        search: str = "",
+        unseen: bool = False,
+        limit: int = 20,
+        before: int | None = None,
+    ) -> list[Analysis]:
+        """Analyses, newest first.
+
+        Args:
+            search: stands somewhere in the name, capital or small.
+            unseen: only those that succeeded and were not looked at.
+            before: only those with a smaller number.
+        """
+        query = _owned(select(AnalysisRow), owner).order_by(AnalysisRow.number.desc()).limit(limit)
+        for column, value in (
+            (AnalysisRow.status, status),
+            (AnalysisRow.decision, decision),
+            (AnalysisRow.study, study),
+        ):
+            if value is not None:
+                query = query.where(column == value)
+        if search:
+            query = query.where(func.lower(AnalysisRow.name).contains(search.lower(), autoescape=True))
+        if unseen:
+            query = query.where(AnalysisRow.status == "succeeded", AnalysisRow.seen_at.is_(None))
         if before is not None:
             query = query.where(AnalysisRow.number < before)
-        with self._sessions() as session:
-            return [_analysis(row) for row in session.scalars(query)]
+        with self.database.reading() as session:
+            return [Analysis.of(row) for row in session.scalars(query)]
+
+    def changed(self, *, since: datetime, owner: str | None = None) -> tuple[list[Analysis], list[tuple[int, str]]]:
+        """What changed from a moment on: analyses as they stand, and (number of the removal, id) of those removed."""
+        rows = _owned(select(AnalysisRow).where(AnalysisRow.changed_at >= since), owner)
+        gone = select(AuditRow.id, AuditRow.analysis_id).where(AuditRow.at >= since, AuditRow.action == "removed")
+        if owner is not None:
+            gone = gone.where(AuditRow.owner == owner)
+        with self.database.reading() as session:
+            analyses = [Analysis.of(row) for row in session.scalars(rows.order_by(AnalysisRow.changed_at))]
+            return analyses, [(row.id, row.analysis_id) for row in session.execute(gone)]
 
     def waiting(self) -> int:
         """How many are queued."""
-        with self._sessions() as session:
+        with self.database.reading() as session:
             return _waiting(session)
 
-    def claim(self, analysis_id: str) -> Analysis | None:
-        """Queued -> running, for one worker only; None where it is not queued (any more)."""
-        claimed = self._change(
-            analysis_id, "queued", {"status": "running", "attempts": AnalysisRow.attempts + 1, "progress": 0.0}
-        )
-        return self.find(analysis_id) if claimed else None
+    def oldest_waiting(self) -> datetime | None:
+        """When the one that has been queued for longest was accepted, or None where nothing is queued."""
+        query = select(AnalysisRow.created_at).where(AnalysisRow.status == "queued").order_by(AnalysisRow.number)
+        with self.database.reading() as session:
+            return session.scalar(query.limit(1))
 
-    def advance(self, analysis_id: str, progress: float) -> None:
-        """Note how far a running analysis has come, 0 to 1."""
-        self._change(analysis_id, "running", {"progress": progress})
+    def mark_seen(self, analysis_id: str, *, seen: bool = True, owner: str | None = None) -> Analysis:
+        """Note that somebody looked at the result, or that it shall look new again; raises AnalysisNotFound."""
+        with self.database.writing() as session:
+            row = _found(session.scalar(_owned(select(AnalysisRow).where(AnalysisRow.id == analysis_id), owner)))
+            if seen != (row.seen_at is not None):
+                row.seen_at = now() if seen else None
+                row.changed_at = now()
+            session.flush()
+            return Analysis.of(row)
 
-    def succeed(self, analysis_id: str, pages: Sequence[Mapping[str, Any]]) -> bool:
-        """Running -> succeeded with the findings of each page; False where it was removed meanwhile."""
-        values = {"status": "succeeded", "progress": 1.0, "pages": list(pages), "finished_at": _now()}
-        return self._change(analysis_id, "running", values)
+    def cancel(self, analysis_id: str, *, owner: str | None = None, actor: str = "") -> Analysis:
+        """Cancel an analysis: at once where it waits, where the work can stop next while it runs.
 
-    def fail(self, analysis_id: str, error: Mapping[str, str]) -> bool:
-        """Running -> failed with `type`, `message` and `hint`; False where it was removed meanwhile."""
-        return self._change(analysis_id, "running", {"status": "failed", "error": dict(error), "finished_at": _now()})
+        Nothing happens to a finished one. Raises AnalysisNotFound.
+        """
+        with self.database.writing() as session:
+            query = _owned(select(AnalysisRow).where(AnalysisRow.id == analysis_id), owner).with_for_update()
+            row = _found(session.scalar(query))
+            if row.status == "queued":
+                row.status, row.finished_at, row.content_key = "cancelled", now(), None
+                session.add(trail(row.id, row.owner, "cancelled", actor))
+            elif row.status == "running":
+                row.cancel_requested = True
+            row.changed_at = now()
+            session.flush()
+            return Analysis.of(row)
 
-    def resume(self, *, max_attempts: int) -> list[str]:
-        """After a restart: what was interrupted is queued again, or given up; the ids that wait, oldest first."""
-        interrupted = AnalysisRow.status == "running"
-        given_up = {
-            "type": "Interrupted",
-            "message": f"the analysis was interrupted {max_attempts} times",
-            "hint": "the file may be harmful to a decoder; export it in another format",
-        }
-        with self._sessions.begin() as session:
-            session.execute(
-                update(AnalysisRow)
-                .where(interrupted, AnalysisRow.attempts >= max_attempts)
-                .values(status="failed", error=given_up, finished_at=_now())
-            )
-            session.execute(update(AnalysisRow).where(interrupted).values(status="queued", progress=0.0))
-            waiting = select(AnalysisRow.id).where(AnalysisRow.status == "queued").order_by(AnalysisRow.number)
-            return list(session.scalars(waiting))
-
-    def remove(self, analysis_id: str) -> None:
-        """Remove an analysis, its row and all its files; raises AnalysisNotFound."""
-        with self._sessions.begin() as session:
-            gone = session.scalar(delete(AnalysisRow).where(AnalysisRow.id == analysis_id).returning(AnalysisRow.id))
-        if gone is None:
-            raise _not_found()
-        self.sweep(gone)
+    def remove(self, analysis_id: str, *, owner: str | None = None, actor: str = "") -> None:
+        """Remove an analysis: its row, the answers to it and all its files; raises AnalysisNotFound."""
+        gone = delete(AnalysisRow).where(AnalysisRow.id == analysis_id)
+        if owner is not None:
+            gone = gone.where(AnalysisRow.owner == owner)
+        with self.database.writing(durable=True) as session:
+            whose = session.scalar(gone.returning(AnalysisRow.owner))
+            if whose is None:
+                raise not_found()
+            session.execute(delete(AnswerRow).where(AnswerRow.analysis_id == analysis_id))
+            session.add(trail(analysis_id, whose, "removed", actor))
+        self.files.remove(analysis_id)
 
     def sweep(self, analysis_id: str) -> None:
-        """Remove the files of an analysis."""
-        shutil.rmtree(self.folder(analysis_id), ignore_errors=True)
+        """Remove the files of an analysis that has no row any more."""
+        with self.database.reading() as session:
+            if session.scalar(select(AnalysisRow.id).where(AnalysisRow.id == analysis_id)) is None:
+                self.files.remove(analysis_id)
 
-    def folder(self, analysis_id: str) -> Path:
-        """Where the files of an analysis lie; the id is one of ours, never a sender's text."""
-        return self._files / uuid.UUID(hex=analysis_id).hex
-
-    def _change(self, analysis_id: str, status: Status, values: Mapping[str, Any]) -> bool:
-        changed = update(AnalysisRow).where(AnalysisRow.id == analysis_id, AnalysisRow.status == status)
-        with self._sessions.begin() as session:
-            return session.scalar(changed.values(**values).returning(AnalysisRow.id)) is not None
-
-
-def _sqlite(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
-
-    @event.listens_for(engine, "connect")
-    def _pragmas(connection: Any, _record: Any) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    return engine
+    def _known(self, rows: Sequence[AnalysisRow]) -> set[str | None]:
+        """Content keys that analyses hold already."""
+        keys = [row.content_key for row in rows if row.content_key]
+        with self.database.reading() as session:
+            return set(session.scalars(select(AnalysisRow.content_key).where(AnalysisRow.content_key.in_(keys))))
 
 
-def _new_row(upload: Upload) -> AnalysisRow:
+def gravest(pages: Sequence[Mapping[str, Any]]) -> Decision | None:
+    """The gravest decision of all pages, or None where there is no page."""
+    decisions = {page["decision"] for page in pages}
+    return next((decision for decision in GRAVEST_FIRST if decision in decisions), None)
+
+
+def trail(analysis_id: str, owner: str, action: str, actor: str) -> AuditRow:
+    """A row of the audit trail, for now."""
+    return AuditRow(at=now(), owner=owner, actor=actor, action=action, analysis_id=analysis_id)
+
+
+def _new_row(upload: Upload, *, owner: str, models: str) -> AnalysisRow:
+    moment = now()
     return AnalysisRow(
         id=uuid.uuid4().hex,
         name=upload.name[:255],
-        size_bytes=len(upload.content),
+        size_bytes=upload.size_bytes,
         status="queued",
         progress=0.0,
         attempts=0,
-        created_at=_now(),
+        created_at=moment,
+        changed_at=moment,
         pages=[],
+        sha256=upload.sha256,
+        owner=owner,
+        study=upload.study,
+        cancel_requested=False,
+        content_key=hashlib.sha256(f"{owner}\n{upload.sha256}\n{models}".encode()).hexdigest() if models else None,
     )
 
 
-def _check_queue(session: Session, count: int, queue_limit: int) -> None:
-    waiting = _waiting(session)
-    if waiting + count > queue_limit:
+def _holder(session: Session, content_key: str | None, *, gives_way: bool) -> AnalysisRow | None:
+    """The row that holds a content key, unless it gives it up for another."""
+    if content_key is None:
+        return None
+    if not gives_way:
+        return session.scalar(select(AnalysisRow).where(AnalysisRow.content_key == content_key))
+    session.execute(update(AnalysisRow).where(AnalysisRow.content_key == content_key).values(content_key=None))
+    return None
+
+
+def _enqueue(session: Session, row: AnalysisRow) -> None:
+    session.add(row)
+    session.add(trail(row.id, row.owner, "accepted", row.owner))
+    session.flush()
+
+
+def _check_queue(session: Session, count: int, queue_limit: int, *, counted: bool = False) -> None:
+    waiting = _waiting(session) - (count if counted else 0)
+    if count and waiting + count > queue_limit:
         raise TooManyWaiting(
             f"{waiting} analyses are waiting, at most {queue_limit} may", hint="send it again in some seconds"
         )
@@ -269,39 +378,25 @@ def _waiting(session: Session) -> int:
     return session.scalar(select(func.count()).where(AnalysisRow.status == "queued")) or 0
 
 
-def _analysis(row: AnalysisRow) -> Analysis:
-    return Analysis(
-        number=row.number,
-        id=row.id,
-        name=row.name,
-        size_bytes=row.size_bytes,
-        status=_status(row.status),
-        progress=row.progress,
-        attempts=row.attempts,
-        created_at=_utc(row.created_at),
-        finished_at=_utc(row.finished_at) if row.finished_at else None,
-        pages=tuple(row.pages),
-        error=row.error,
-    )
+def _owned(query: Select[AnalysisRow], owner: str | None) -> Select[AnalysisRow]:
+    return query if owner is None else query.where(AnalysisRow.owner == owner)
 
 
-def _status(value: str) -> Status:
-    for status in STATUSES:
-        if status == value:
-            return status
-    raise ValueError(f"unknown status {value}")
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _utc(moment: datetime) -> datetime:
-    """SQLite forgets the zone; all our moments are UTC."""
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _not_found() -> AnalysisNotFound:
+def not_found() -> AnalysisNotFound:
+    """No analysis has the id, or it is somebody else's."""
     return AnalysisNotFound(
         "no analysis has this id", hint="it may have been removed; list all with GET /api/v1/analyses"
     )
+
+
+def _found(row: AnalysisRow | None) -> AnalysisRow:
+    if row is None:
+        raise not_found()
+    return row
+
+
+def _sha256(content: bytes | Path) -> str:
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    with content.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,123 @@
+"""Who sees to it that queued analyses are done, in this process or (`cluster`) in others.
+
+A runner is a small seam: it is told ids and may forget them all, since what is to be done stands in the store.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from osteon.service.jobs import Job
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+"""Between looks for what nobody told of: what is due after a back-off, what a dead worker had begun."""
+
+
+class Runner(Protocol):
+    """Whoever sees to it that submitted analyses are done."""
+
+    def start(self) -> None:
+        """Begin, also with what an earlier process left."""
+
+    def submit(self, analysis_id: str) -> None:
+        """Have an analysis done, now or soon."""
+
+    def stop(self) -> None:
+        """Take no more, hand back what runs, return once nothing is running. What waits stays queued in the store."""
+
+
+class Periodic:
+    """Does something again and again in a thread of its own; a failure is logged, and the next turn comes."""
+
+    def __init__(self, step: Callable[[], object], *, seconds: float, name: str) -> None:
+        self._step = step
+        self._seconds = seconds
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=f"osteon-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, after the turn that runs."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _work(self) -> None:
+        while not self._stopping.wait(self._seconds):
+            try:
+                self._step()
+            except Exception as error:  # noqa: BLE001 - the edge: the next turn may go better
+                logger.warning("%s: %s", self._thread.name, type(error).__name__)
+
+
+class ImmediateRunner:
+    """Does each analysis at once, in the caller's thread; for tests."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def start(self) -> None:
+        """What waits is done now."""
+        while claim := self._job.claims.take_next():
+            self._job(claim)
+
+    def submit(self, analysis_id: str) -> None:
+        """Do it now."""
+        if claim := self._job.claims.take(analysis_id):
+            self._job(claim)
+
+    def stop(self) -> None:
+        """Nothing runs between calls."""
+
+
+class PoolRunner:
+    """Does analyses in threads of this process, oldest first."""
+
+    def __init__(self, job: Job, *, workers: int) -> None:
+        self._job = job
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"osteon-job-{number}", daemon=True) for number in range(workers)
+        ]
+        self._heartbeat = Periodic(job.heartbeat, seconds=job.claims.settings.lease_seconds / 4, name="heartbeat")
+
+    def start(self) -> None:
+        """Begin with the oldest that waits."""
+        self._heartbeat.start()
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, analysis_id: str) -> None:  # noqa: ARG002 - all look into the store
+        """Wake a thread, if one sleeps."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Have what runs finished or handed back."""
+        self._stopping.set()
+        self._job.stop()
+        self._wake.set()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+        self._heartbeat.stop()
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.clear()
+            try:
+                claim = self._job.claims.take_next()
+                if claim:
+                    self._wake.set()  # there may be more: others look too
+                    self._job(claim)
+            except Exception as error:  # noqa: BLE001 - the edge: the lease ends, and it is done again
+                logger.warning("%s: %s", threading.current_thread().name, type(error).__name__)
+                claim = None
+            if claim is None and not self._stopping.is_set():
+                self._wake.wait(LOOK_SECONDS)
