@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated
 
 from anyio import to_thread
@@ -11,6 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from osteon.service.store import Analysis, Status
+from osteon.web.access import Analysing, Reading
 from osteon.web.routes.shared import AnalysisId, Decoding, Responses, Shared, form, found, problems_of, settled
 from osteon.web.schemas import API, AcceptedOut, AnalysesOut, AnalysisOut, AnalysisSummary
 from osteon.web.service import Service
@@ -38,12 +40,14 @@ async def analyse(
     request: Request,
     service: Shared,
     decoding: Decoding,
+    caller: Analysing,
     wait: Annotated[float, Query(ge=0, le=MOST_WAIT_SECONDS, description="seconds to hold the answer")] = 0,
 ) -> Response:
     """Take one or more files in for analysis; with `wait`, hold the answer until all are finished or time is over."""
     settings = service.settings
     uploads = await received(request, max_bytes=settings.max_upload_bytes, max_files=settings.max_files)
-    analyses, errors = await to_thread.run_sync(service.accept, uploads, limiter=decoding)
+    accept = partial(service.accept, uploads, owner=caller.owner)
+    analyses, errors = await to_thread.run_sync(accept, limiter=decoding)
     analyses = await settled(service, analyses, seconds=wait)
     done = wait > 0 and all(analysis.finished for analysis in analyses)
     answer = AcceptedOut.of(analyses, errors).model_dump(mode="json", exclude_unset=len(analyses) != 1 or bool(errors))
@@ -53,6 +57,7 @@ async def analyse(
 @router.get("/analyses", responses=problems_of(422))
 def list_analyses(
     service: Shared,
+    caller: Reading,
     status: Annotated[Status | None, Query(description="only those with this status")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[
@@ -60,7 +65,9 @@ def list_analyses(
     ] = None,
 ) -> AnalysesOut:
     """Analyses, newest first."""
-    listed = service.store.page(status=status, limit=limit + 1, before=int(cursor) if cursor else None)
+    listed = service.store.page(
+        owner=caller.sees, status=status, limit=limit + 1, before=int(cursor) if cursor else None
+    )
     shown = listed[:limit]
     more = len(listed) > limit
     summaries = [AnalysisSummary.of(analysis) for analysis in shown]
@@ -68,15 +75,15 @@ def list_analyses(
 
 
 @router.get("/analyses/{analysis_id}", responses=problems_of(404, 422))
-def show_analysis(analysis_id: AnalysisId, service: Shared) -> AnalysisOut:
+def show_analysis(analysis_id: AnalysisId, service: Shared, caller: Reading) -> AnalysisOut:
     """An analysis as it stands: its status and, once it succeeded, its findings."""
-    return AnalysisOut.of(service.store.find(analysis_id))
+    return AnalysisOut.of(service.store.find(analysis_id, owner=caller.sees))
 
 
 @router.delete("/analyses/{analysis_id}", status_code=204, responses=problems_of(404, 422))
-def remove_analysis(analysis_id: AnalysisId, service: Shared) -> None:
+def remove_analysis(analysis_id: AnalysisId, service: Shared, caller: Analysing) -> None:
     """Remove an analysis with all its files; what is running of it is thrown away."""
-    service.store.remove(analysis_id)
+    service.store.remove(analysis_id, owner=caller.sees, actor=caller.name)
 
 
 @router.get(
@@ -84,9 +91,9 @@ def remove_analysis(analysis_id: AnalysisId, service: Shared) -> None:
     response_class=Response,
     responses=_SSE | problems_of(404, 422),
 )
-async def events(analysis_id: AnalysisId, service: Shared) -> StreamingResponse:
+async def events(analysis_id: AnalysisId, service: Shared, caller: Reading) -> StreamingResponse:
     """Progress as server-sent events: `progress` with `id`, `status`, `progress` at each change, `finished` last."""
-    analysis = await to_thread.run_sync(service.store.find, analysis_id)
+    analysis = await to_thread.run_sync(partial(service.store.find, analysis_id, owner=caller.sees))
     return StreamingResponse(_events(service, analysis), media_type="text/event-stream")
 
 

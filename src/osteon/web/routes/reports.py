@@ -4,6 +4,7 @@ from fastapi import APIRouter, Response
 
 from osteon.files.overlay import Language
 from osteon.service import report
+from osteon.web.access import Reading
 from osteon.web.routes.shared import AnalysisId, Responses, Shared, page_of, problems_of
 from osteon.web.schemas import API
 
@@ -17,9 +18,9 @@ router = APIRouter(prefix=API, tags=["pictures"])
     response_class=Response,
     responses=_PDF | problems_of(404, 422),
 )
-def report_file(analysis_id: AnalysisId, service: Shared, language: Language = "en") -> Response:
+def report_file(analysis_id: AnalysisId, service: Shared, caller: Reading, language: Language = "en") -> Response:
     """The report of all pages, for printing."""
-    analysis = service.store.find(analysis_id)
+    analysis = service.store.find(analysis_id, owner=caller.sees)
     page_of(analysis, 1)
     content = report.pdf(analysis, service.store.folder(analysis.id), language=language)
     disposition = f'inline; filename="osteon-{analysis.id[:8]}.pdf"'
