@@ -452,7 +452,7 @@ class TestLimits:
     def test_full_queue_is_429_with_retry_after(self, serve: Serve) -> None:
         server = serve(queue_limit=2)
         with _slow(server.service.pipeline.gate, 1.0):
-            answers = [server.post(radiograph()) for _ in range(6)]
+            answers = [server.post(radiograph(spot=255 - number)) for number in range(6)]
             statuses = [answer.status_code for answer in answers]
             assert statuses.count(202) in (2, 3), "one running, two waiting"
             refused = answers[-1]
