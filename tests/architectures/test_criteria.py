@@ -18,7 +18,8 @@ from osteon.models.criteria import (
     mask_loss,
     pair_iou,
 )
-from osteon.models.nanocsp import NanoCsp, decode
+from osteon.models.nanocsp import NanoCsp
+from osteon.models.points import decode
 from osteon.preprocess import letterbox
 
 torch.set_num_threads(1)  # quicker for small models, and the same to the last bit

@@ -8,7 +8,8 @@ import torch
 
 from osteon.errors import ModelMismatch
 from osteon.models.csp import ConvBlock, CspBackbone, calibrate
-from osteon.models.nanocsp import BINS, NanoCsp, decode
+from osteon.models.nanocsp import BINS, NanoCsp
+from osteon.models.points import decode
 from osteon.models.unet import CspEncoder, UNet
 from osteon.training.architectures import start
 

@@ -32,7 +32,8 @@ def _options(settings: type, names: tuple[str, ...] = ()) -> Callable[[Command],
     def add(command: Command) -> Command:
         for field in reversed(fields(settings)):
             if not names or field.name in names:
-                flag = "--" + field.name.replace("_", "-")
+                name = field.name.replace("_", "-")
+                flag = f"--{name}/--no-{name}" if isinstance(field.default, bool) else f"--{name}"
                 command = click.option(flag, default=field.default, show_default=True, type=type(field.default))(
                     command
                 )

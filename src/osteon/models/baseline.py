@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from osteon.models.vision import torchvision
+from osteon.models.ssd import published
 
 SEGMENT_SIDE_PX = 224
 DETECT_SIDE_PX = 640
@@ -63,10 +63,8 @@ def _ssd() -> nn.Module:
     Random weights score every box alike, so that thousands would reach non-maximum suppression. The score threshold
     is set to leave about as many boxes as a trained detector leaves on a radiograph.
     """
-    torchvision()
-    detection = importlib.import_module("torchvision.models.detection")
+    model = published().eval()
     transform = importlib.import_module("torchvision.models.detection.transform").GeneralizedRCNNTransform
-    model = detection.ssd300_vgg16(weights=None, weights_backbone=None, num_classes=2).eval()
     model.transform = transform(
         DETECT_SIDE_PX,
         DETECT_SIDE_PX,

@@ -6,11 +6,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from osteon.models.nanocsp import Predictions, decode
+from osteon.models.points import Predictions, decode
 
 TOP = 10
 SCORE_POWER = 0.5
 IOU_POWER = 6.0
+
+
+class Shares(NamedTuple):
+    """How much each part of `detection_loss` weighs."""
+
+    score: float = 1.0
+    box: float = 5.0
+    edge: float = 1.0
+    mask: float = 1.0
+
+
+DEFAULT_SHARES = Shares()
 
 
 class DetectionTargets(NamedTuple):
@@ -93,8 +105,10 @@ def distribution_loss(bins: Tensor, distances: Tensor) -> Tensor:
     return -(low * (1 - part) + high * part).mean(-1)
 
 
-def detection_loss(predictions: Predictions, targets: DetectionTargets) -> dict[str, Tensor]:
-    """Named, weighted parts of the loss: `score`, `box`, `edge`, `mask`; their sum is to be minimised."""
+def detection_loss(
+    predictions: Predictions, targets: DetectionTargets, *, shares: Shares = DEFAULT_SHARES
+) -> dict[str, Tensor]:
+    """Named, weighted parts of the loss: `score`, `box`, `edge` and, where there is one, `mask`; to be minimised."""
     logits, bins = predictions.logits.float(), predictions.bins.float()
     points, strides = predictions.points_xy, predictions.strides_px
     boxes = decode(bins, points, strides)
@@ -113,12 +127,14 @@ def detection_loss(predictions: Predictions, targets: DetectionTargets) -> dict[
         edges.append(distribution_loss(bins[i][positive], distances))
         weights.append(assigned.score[positive])
     total = wanted.sum().clamp(min=1)
-    loss = {"score": functional.binary_cross_entropy_with_logits(logits, wanted, reduction="sum") / total}
+    entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
+    loss = {"score": shares.score * entropy / total}
     weight = torch.cat(weights) if weights else logits.new_zeros(0)
     zero = logits.sum() * 0
-    loss["box"] = 5.0 * (torch.cat(overlaps) * weight).sum() / total if weights else zero
-    loss["edge"] = 1.0 * (torch.cat(edges) * weight).sum() / total if weights else zero
-    loss["mask"] = 1.0 * mask_loss(predictions.mask_logits.float(), targets.masks)
+    loss["box"] = shares.box * (torch.cat(overlaps) * weight).sum() / total if weights else zero
+    loss["edge"] = shares.edge * (torch.cat(edges) * weight).sum() / total if weights else zero
+    if predictions.mask_logits is not None:
+        loss["mask"] = shares.mask * mask_loss(predictions.mask_logits.float(), targets.masks)
     return loss
 
 

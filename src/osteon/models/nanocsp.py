@@ -5,40 +5,16 @@ auxiliary fracture mask on the finest level that is used in training only. Dista
 loss (Li et al. 2020): each edge is the mean of a distribution over 0..`BINS` - 1 strides.
 """
 
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from osteon.models.csp import CHANNELS, STRIDES, ConvBlock, CspBackbone
+from osteon.models.points import Predictions, grid
 
 BINS = 11
 WIDTH = 128
-
-
-class Predictions(NamedTuple):
-    """What a detector says of a batch, over all n points of all strides.
-
-    Attributes:
-        logits: (b, n) fracture logits.
-        bins: (b, n, 4, BINS) logits of the distances left, top, right, bottom in strides.
-        points_xy: (n, 2) point of each prediction in model pixels.
-        strides_px: (n,).
-        mask_logits: (b, 1, h / 8, w / 8) fracture mask.
-    """
-
-    logits: Tensor
-    bins: Tensor
-    points_xy: Tensor
-    strides_px: Tensor
-    mask_logits: Tensor
-
-
-def decode(bins: Tensor, points_xy: Tensor, strides_px: Tensor) -> Tensor:
-    """(b, n, 4) boxes `[x0, y0, x1, y1]` in model pixels."""
-    steps = torch.arange(bins.shape[-1], dtype=bins.dtype, device=bins.device)
-    distances = (bins.softmax(-1) * steps).sum(-1) * strides_px[:, None]
-    return torch.cat([points_xy - distances[..., :2], points_xy + distances[..., 2:]], -1)
 
 
 class NanoCsp(nn.Module):
@@ -78,9 +54,9 @@ class NanoCsp(nn.Module):
             edges = self.box_heads[level](self.box_convs[level](feature))
             logits.append(score.flatten(1))
             bins.append(edges.flatten(2).transpose(1, 2).unflatten(2, (4, BINS)))
-            grid = _points(score.shape[-2], score.shape[-1], stride, x.device)
-            points.append(grid)
-            strides.append(torch.full((len(grid),), float(stride), device=x.device))
+            middles = grid(score.shape[-2], score.shape[-1], stride, x.device)
+            points.append(middles)
+            strides.append(torch.full((len(middles),), float(stride), device=x.device))
         mask = self.mask_head(levels[0])
         return Predictions(torch.cat(logits, 1), torch.cat(bins, 1), torch.cat(points), torch.cat(strides), mask)
 
@@ -99,8 +75,3 @@ class NanoCsp(nn.Module):
 
 def _resized(source: Tensor, target: Tensor) -> Tensor:
     return nn.functional.interpolate(source, target.shape[2:], mode="bilinear")
-
-
-def _points(height: int, width: int, stride: int, device: torch.device) -> Tensor:
-    y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
-    return (torch.stack([x, y], -1).reshape(-1, 2).float() + 0.5) * stride

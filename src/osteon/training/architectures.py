@@ -1,14 +1,18 @@
 """Names of architectures, and how each starts: from scratch, from a weight file, or from ImageNet by torchvision."""
 
+import importlib
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from osteon.errors import ConfigurationError, ModelMismatch
+from osteon.models import points, ssd, yolov8
+from osteon.models.criteria import DetectionTargets, detection_loss
 from osteon.models.csp import CspBackbone
 from osteon.models.nanocsp import NanoCsp
 from osteon.models.segnet import SegNet
@@ -17,32 +21,85 @@ from osteon.models.vision import torchvision
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.released import load_released
 
+Kind = TypeVar("Kind")
+
 GATES: dict[str, Callable[[], nn.Module]] = {
     "segnet": SegNet,
     "unet": lambda: UNet(PlainEncoder()),
     "unet-mobilenetv2": lambda: UNet(MobileNetEncoder()),
     "unet-csp": lambda: UNet(CspEncoder()),
 }
-DETECTORS: dict[str, Callable[[], nn.Module]] = {"nanocsp": NanoCsp}
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A detector architecture, its parts apart; training, validation and export know no more of it.
+
+    Attributes:
+        build: side of the whole input in pixels -> the model, which takes (b, 1, h, w) in [0, 1].
+        criterion: (what the model gives, targets) -> named parts of the loss; runs under autocast.
+        decode: what the model gives -> (b, n, 4) boxes in model pixels and (b, n) scores in [0, 1], before
+            non-maximum suppression, which is not the model's.
+        fresh: beginnings of the names of parameters that no starting weights hold.
+        cell_px: sides must be a multiple of it.
+    """
+
+    build: Callable[[int], nn.Module]
+    criterion: Callable[[Any, DetectionTargets], dict[str, Tensor]]
+    decode: Callable[[Any], tuple[Tensor, Tensor]]
+    fresh: tuple[str, ...]
+    cell_px: int = 32
+
+
+DETECTORS: dict[str, Detector] = {
+    "nanocsp": Detector(
+        lambda _: NanoCsp(), detection_loss, points.boxes_and_scores, fresh=("class_heads", "mask_head")
+    ),
+    "ssd300-vgg16": Detector(ssd.SsdVgg16, ssd.ssd_loss, ssd.boxes_and_scores, fresh=ssd.FRESH, cell_px=1),
+    "yolov8n": Detector(
+        lambda _: yolov8.nano(), yolov8.yolo_loss, points.boxes_and_scores, fresh=("class_heads", "box_heads")
+    ),
+    "yolov8s": Detector(
+        lambda _: yolov8.small(), yolov8.yolo_loss, points.boxes_and_scores, fresh=("class_heads", "box_heads")
+    ),
+}
 SCRATCH = "none"
 IMAGENET = "imagenet"
 
 
-def build(task: str, arch: str) -> nn.Module:
-    """A model with random weights; raises ConfigurationError for an unknown name, listing the known ones."""
-    known = {"gate": GATES, "detector": DETECTORS}[task]
-    if arch not in known:
-        raise ConfigurationError(f"unknown {task} architecture '{arch}'", hint=f"known: {', '.join(known)}")
-    return known[arch]()
+def build(task: str, arch: str, *, side_px: int = 640) -> nn.Module:
+    """A model with random weights.
+
+    Args:
+        side_px: of the whole input; some detectors choose their anchors by it.
+
+    Raises:
+        ConfigurationError: an unknown name (the known ones are listed), or a side that the architecture cannot take.
+    """
+    if task == "gate":
+        return _known(GATES, task, arch)()
+    family = _known(DETECTORS, task, arch)
+    if side_px % family.cell_px:
+        raise ConfigurationError(
+            f"{arch} takes sides that are multiples of {family.cell_px}, not {side_px}",
+            hint=f"take {side_px // family.cell_px * family.cell_px or family.cell_px}",
+        )
+    return family.build(side_px)
+
+
+def _known(architectures: Mapping[str, Kind], task: str, arch: str) -> Kind:
+    if arch not in architectures:
+        raise ConfigurationError(f"unknown {task} architecture '{arch}'", hint=f"known: {', '.join(architectures)}")
+    return architectures[arch]
 
 
 def start(model: nn.Module, weights: str) -> bool:
     """Load starting weights in place; True where there were any.
 
     Args:
-        weights: "none"; "imagenet" (downloaded by torchvision, for MobileNetV2 encoders); or a file: an Osteon
-            checkpoint of the same architecture, a released model (ONNX), or the published weights of the model's
-            backbone.
+        weights: "none"; "imagenet" (downloaded by torchvision, for MobileNetV2 encoders and VGG16); or a file: an
+            Osteon checkpoint of the same architecture, a released model (ONNX), or the published weights of the
+            model's backbone.
 
     Raises:
         ConfigurationError: no such file, or no ImageNet weights for this architecture.
@@ -51,7 +108,7 @@ def start(model: nn.Module, weights: str) -> bool:
     if weights == SCRATCH:
         return False
     if weights == IMAGENET:
-        _encoder(model, MobileNetEncoder).load_imagenet(_downloaded_mobilenet())
+        _load_imagenet(model)
         return True
     path = Path(weights)
     if not path.is_file():
@@ -80,24 +137,33 @@ def _load(model: nn.Module, state: dict[str, Tensor]) -> None:
         model.load_state_dict(state)
     elif isinstance(model, NanoCsp):
         model.load_nanodet(state)
+    elif isinstance(model, ssd.SsdVgg16):
+        model.load_imagenet(state)
     elif isinstance(encoder := getattr(model, "encoder", None), CspBackbone):
         encoder.load_nanodet(state)
     else:
         _encoder(model, MobileNetEncoder).load_imagenet(state)
 
 
+def _load_imagenet(model: nn.Module) -> None:
+    """Take ImageNet weights from torchvision, which downloads them where they are not there yet."""
+    if isinstance(model, ssd.SsdVgg16):
+        model.load_imagenet(_downloaded("VGG16_Weights", "IMAGENET1K_FEATURES"))
+    else:
+        _encoder(model, MobileNetEncoder).load_imagenet(_downloaded("MobileNet_V2_Weights", "IMAGENET1K_V1"))
+
+
 def _encoder(model: nn.Module, kind: type[MobileNetEncoder]) -> MobileNetEncoder:
     encoder = getattr(model, "encoder", None)
     if not isinstance(encoder, kind):
         raise ConfigurationError(
-            "these starting weights are for a MobileNetV2 encoder",
-            hint="use --arch unet-mobilenetv2, or --weights none",
+            "these starting weights are for another architecture",
+            hint="use --arch unet-mobilenetv2 or ssd300-vgg16, or --weights none",
         )
     return encoder
 
 
-def _downloaded_mobilenet() -> dict[str, Tensor]:
+def _downloaded(kind: str, name: str) -> dict[str, Tensor]:
     torchvision()
-    from torchvision.models import MobileNet_V2_Weights
-
-    return cast(dict[str, Tensor], MobileNet_V2_Weights.IMAGENET1K_V1.get_state_dict(progress=True))
+    weights = getattr(importlib.import_module("torchvision.models"), kind)[name]
+    return cast(dict[str, Tensor], weights.get_state_dict(progress=True))

@@ -32,6 +32,9 @@ class DetectorSettings:
     shows a fracture with probability `centred`; the last `settle_epochs` use the whole square and gentle changes.
     `normals` are drawn anew each epoch, as a multiple of the fractured pictures; the share `hard_normals` of them by
     the highest score that each got when it was last shown (those never shown come first), the others evenly.
+
+    Without `augment` every picture is shown whole, as it is. `four_fold` enlarges the training part: each picture is
+    there as it is and mirrored left to right, top to bottom, and both.
     """
 
     arch: str = "nanocsp"
@@ -45,6 +48,8 @@ class DetectorSettings:
     scale_low: float = 0.7
     scale_high: float = 1.45
     quarter_turn: float = 0.25
+    augment: bool = True
+    four_fold: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
-"""Training of fracture detectors: pictures and boxes in, `Predictions` out, figures of the validation part."""
+"""Training of fracture detectors: pictures and boxes in, scored boxes out, figures of the validation part."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -14,16 +15,18 @@ from osteon.datasets.labels import FRACTURE_LABELS
 from osteon.evaluation.detection import Judged, summary
 from osteon.evaluation.judge import MIN_SCORE, truth_boxes
 from osteon.inference.postprocess import Detections, detections
-from osteon.models.criteria import DetectionTargets, detection_loss
-from osteon.models.nanocsp import decode
+from osteon.models.criteria import DetectionTargets
+from osteon.training.architectures import DETECTORS
 from osteon.training.augment import Motion, erase, move, random_affine, shade, visible_box, warp
 from osteon.training.config import DetectorSettings, LoopSettings
 from osteon.training.loop import device
-from osteon.training.pictures import Picture
+from osteon.training.pictures import Picture, mirrored
 
 IOU_THRESHOLD = 0.5
 MASK_STRIDE = 8
 HARDNESS_FLOOR = 0.02
+Decode = Callable[[Any], tuple[Tensor, Tensor]]
+"""What a model gives -> boxes in model pixels and scores; see `architectures.Detector`."""
 
 
 class Batch(NamedTuple):
@@ -44,7 +47,9 @@ class Example:
 
 
 def example(picture: Picture, rng: np.random.Generator, settings: DetectorSettings, *, gentle: bool) -> Example:
-    """A random view of a picture; `gentle` shows the whole square, little changed."""
+    """A random view of a picture; `gentle` shows the whole square, little changed; unaugmented: just the square."""
+    if not settings.augment:
+        return _whole(picture)
     height, width = picture.pixels.shape
     outlines = picture.outlines(FRACTURE_LABELS)
     middle = (width / 2, height / 2)
@@ -62,6 +67,13 @@ def example(picture: Picture, rng: np.random.Generator, settings: DetectorSettin
     if not gentle and rng.random() < 0.3:
         erase(rng, grey)
     return Example(grey, np.array(boxes, np.float32).reshape(-1, 4), _mask(moved, canvas))
+
+
+def _whole(picture: Picture) -> Example:
+    moved = picture.outlines(FRACTURE_LABELS)
+    side = picture.placement.side_px
+    boxes = [box for box in (visible_box(points, side) for points in moved) if box]
+    return Example(picture.square(), np.array(boxes, np.float32).reshape(-1, 4), _mask(moved, side))
 
 
 def _centre(
@@ -102,13 +114,17 @@ class DetectorTask:
         split_hash: str,
         pretrained: bool,
     ) -> None:
-        self.arch, self.split_hash = settings.arch, split_hash
+        self.arch, self.split_hash, self.family = settings.arch, split_hash, DETECTORS[settings.arch]
+        if settings.four_fold:
+            train = [view for picture in train for view in mirrored(picture)]
         self.detector, self.loop, self.valid, self.pretrained = settings, loop, valid, pretrained
         self.fractured = [p for p in train if p.case.fractured]
         self.normal = [p for p in train if p.case.fractured is False]
         self._number = {id(picture): index for index, picture in enumerate(self.normal)}
         self._hardness = np.ones(len(self.normal))
+        self._merged = self._hardness.copy()
         self._orders: dict[int, list[Picture]] = {}
+        self._ordering = threading.Lock()  # two threads may ask for an epoch's first batches at once
 
     def state(self) -> dict[str, Any]:
         """How hard each normal film was when last shown."""
@@ -118,6 +134,16 @@ class DetectorTask:
         """Take back what `state` gave; nothing from checkpoints of before."""
         if "hardness" in state:
             self._hardness = state["hardness"].numpy().copy()
+            self._merged = self._hardness.copy()
+
+    def merge(self, states: Sequence[dict[str, Any]]) -> None:
+        """Take what each process has learned of the films that it alone has shown since the last time."""
+        merged = self._merged.copy()
+        for state in states:
+            theirs = state["hardness"].numpy()
+            changed = theirs != self._merged
+            merged[changed] = theirs[changed]
+        self._hardness, self._merged = merged, merged.copy()
 
     def settings(self) -> dict[str, Any]:
         """The detector's settings and how many pictures of each kind it saw."""
@@ -139,6 +165,8 @@ class DetectorTask:
     def _drawn_normals(self, rng: np.random.Generator) -> list[int]:
         """Indices of an epoch's normal films: the hard ones by their score, then others evenly."""
         count = min(len(self.normal), round(len(self.fractured) * self.detector.normals))
+        if not count:
+            return []
         weights = self._hardness + HARDNESS_FLOOR
         by_score = round(count * self.detector.hard_normals)
         hard = rng.choice(len(weights), by_score, replace=False, p=weights / weights.sum())
@@ -149,7 +177,9 @@ class DetectorTask:
         """A batch of random views, the same for the same seed and history."""
         size = self.loop.batch
         gentle = epoch >= self.loop.epochs - self.detector.settle_epochs
-        chosen = self._order(epoch)[step * size : (step + 1) * size]
+        with self._ordering:
+            order = self._order(epoch)
+        chosen = order[step * size : (step + 1) * size]
         views = [
             example(p, np.random.default_rng((self.loop.seed, epoch, step, i)), self.detector, gentle=gentle)
             for i, p in enumerate(chosen)
@@ -166,32 +196,33 @@ class DetectorTask:
         truth = batch.targets
         targets = DetectionTargets([boxes.to(where) for boxes in truth.boxes_xyxy], truth.masks.to(where))
         predictions = model(pixels)
-        best = predictions.logits.detach().float().amax(1).sigmoid().cpu().tolist()
+        with torch.no_grad():
+            best = self.family.decode(predictions)[1].amax(1).cpu().tolist()
         for number, score in zip(batch.normals, best, strict=True):
             if number >= 0:
                 self._hardness[number] = score
-        return detection_loss(predictions, targets)
+        return self.family.criterion(predictions, targets)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Figures of the validation pictures; see `figures_of`."""
-        return figures_of(model, self.valid)
+        return figures_of(model, self.valid, self.family.decode)
 
     def groups(self, model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        """Pre-trained: all but the class and mask outputs, where the model starts from other weights."""
+        """Pre-trained: all but the architecture's fresh layers, where the model starts from other weights."""
         if not self.pretrained:
             return [], list(model.parameters())
-        fresh = {id(p) for name, p in model.named_parameters() if name.startswith(("class_heads", "mask_head"))}
+        fresh = {id(p) for name, p in model.named_parameters() if name.startswith(self.family.fresh)}
         return (
             [p for p in model.parameters() if id(p) not in fresh],
             [p for p in model.parameters() if id(p) in fresh],
         )
 
 
-def figures_of(model: nn.Module, pictures: Sequence[Picture]) -> dict[str, float]:
+def figures_of(model: nn.Module, pictures: Sequence[Picture], decode: Decode) -> dict[str, float]:
     """Figures of a model on pictures, and `selection`: the mean of mAP50, mAP30 and, with normals, AUROC."""
     judged = [
         Judged(p.case.name, found, truth_boxes(p.case))
-        for p, found in zip(pictures, detect(model, pictures), strict=True)
+        for p, found in zip(pictures, detect(model, pictures, decode), strict=True)
     ]
     figures = summary(judged)
     figures["selection"] = round(float(np.nanmean([figures[n] for n in ("map50", "map30", "auroc")])), 4)
@@ -199,7 +230,7 @@ def figures_of(model: nn.Module, pictures: Sequence[Picture]) -> dict[str, float
 
 
 @torch.inference_mode()
-def detect(model: nn.Module, pictures: Sequence[Picture], *, batch: int = 4) -> list[Detections]:
+def detect(model: nn.Module, pictures: Sequence[Picture], decode: Decode, *, batch: int = 4) -> list[Detections]:
     """The model's boxes on whole pictures, in image pixels."""
     model.eval()
     found = []
@@ -209,8 +240,7 @@ def detect(model: nn.Module, pictures: Sequence[Picture], *, batch: int = 4) -> 
         pixels = torch.from_numpy(np.stack([p.square() for p in chosen]))[:, None].to(where)
         with torch.autocast(where.type, dtype=torch.bfloat16):
             predictions = model(pixels.contiguous(memory_format=torch.channels_last))
-        boxes = decode(predictions.bins.float(), predictions.points_xy, predictions.strides_px).cpu().numpy()
-        scores = predictions.logits.float().sigmoid().cpu().numpy()
+        boxes, scores = (values.cpu().numpy() for values in decode(predictions))
         for picture, its_boxes, its_scores in zip(chosen, boxes, scores, strict=True):
             found.append(
                 detections(its_boxes, its_scores, picture.placement, min_score=MIN_SCORE, iou_threshold=IOU_THRESHOLD)

@@ -1,7 +1,7 @@
 """Checkpoint -> ONNX with its card, and the proof that both say the same."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from osteon.inference.card import METADATA_KEY, Card
 from osteon.inference.session import Session
-from osteon.models.nanocsp import decode
-from osteon.training.architectures import build
+from osteon.training.architectures import DETECTORS, build
 from osteon.training.checkpoint import Checkpoint
 
 OPSET = 18
@@ -37,27 +36,26 @@ class GateOutput(nn.Module):
 class DetectorOutput(nn.Module):
     """Picture -> boxes in model pixels and their scores, before non-maximum suppression."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, decode: Callable[[Any], tuple[Tensor, Tensor]]) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.decode = model, decode
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """(1, 1, side, side) in [0, 1] -> (1, n, 4) boxes and (1, n) scores."""
-        predictions = self.model(pixels)
-        return decode(predictions.bins, predictions.points_xy, predictions.strides_px), predictions.logits.sigmoid()
+        return self.decode(self.model(pixels))
 
 
-_OUTPUTS: dict[str, tuple[type[nn.Module], list[str]]] = {
-    "gate": (GateOutput, ["probabilities"]),
-    "detector": (DetectorOutput, ["boxes", "scores"]),
-}
+_OUTPUTS = {"gate": ["probabilities"], "detector": ["boxes", "scores"]}
 
 
 def exportable(checkpoint: Checkpoint) -> nn.Module:
     """The checkpoint's model with the outputs that inference reads, in evaluation mode."""
-    model = build(checkpoint.task, checkpoint.arch)
+    side_px = checkpoint.settings[checkpoint.task]["side_px"]
+    model = build(checkpoint.task, checkpoint.arch, side_px=side_px)
     model.load_state_dict(checkpoint.weights)
-    return _OUTPUTS[checkpoint.task][0](model).eval()
+    if checkpoint.task == "gate":
+        return GateOutput(model).eval()
+    return DetectorOutput(model, DETECTORS[checkpoint.arch].decode).eval()
 
 
 def export(checkpoint: Checkpoint, path: Path, card: Card) -> None:
@@ -71,7 +69,7 @@ def export(checkpoint: Checkpoint, path: Path, card: Card) -> None:
             dynamo=True,
             opset_version=OPSET,
             input_names=["pixels"],
-            output_names=_OUTPUTS[checkpoint.task][1],
+            output_names=_OUTPUTS[checkpoint.task],
             verbose=False,
         )
     model = program.model_proto
@@ -115,7 +113,7 @@ def parity(checkpoint: Checkpoint, path: Path, squares: Sequence[Square]) -> Par
     """Run both on (side, side) float32 pictures and compare every number of every output."""
     module = exportable(checkpoint)
     session = Session(path, task=cast(Any, checkpoint.task))
-    names = _OUTPUTS[checkpoint.task][1]
+    names = _OUTPUTS[checkpoint.task]
     largest = dict.fromkeys(names, 0.0)
     for square in squares:
         expected = module(torch.from_numpy(square)[None, None])

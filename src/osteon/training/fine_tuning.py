@@ -162,7 +162,7 @@ class FineTuning(DetectorTask):
         figures = super().evaluate(model)
         if not self.kept.valid:
             return figures
-        old = figures_of(model, self.kept.valid)
+        old = figures_of(model, self.kept.valid, self.family.decode)
         kept = old.pop("selection")
         figures |= {"new": figures["selection"], "kept": kept} | {f"kept_{n}": old[n] for n in ("map50", "auroc")}
         if self._kept_at_start is None:

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from osteon.datasets.case import Case
+from osteon.datasets.case import Case, Instance
 from osteon.errors import InvalidImage
 from osteon.evaluation.judge import Progress
 from osteon.files import read
@@ -45,6 +45,29 @@ class Picture:
             points = np.concatenate(instance.polygons) if instance.polygons else corners
             outlines.append(points * scale)
         return outlines
+
+
+def mirrored(picture: Picture) -> list[Picture]:
+    """The picture as it is, mirrored left to right, top to bottom, and both, its objects with it."""
+    return [
+        _mirrored(picture, horizontally, vertically) for horizontally in (False, True) for vertically in (False, True)
+    ]
+
+
+def _mirrored(picture: Picture, horizontally: bool, vertically: bool) -> Picture:
+    width, height = picture.placement.width_px, picture.placement.height_px
+    signs = np.array([-1.0 if horizontally else 1.0, -1.0 if vertically else 1.0])
+    shift = np.array([width if horizontally else 0.0, height if vertically else 0.0])
+
+    def moved(instance: Instance) -> Instance:
+        corners = np.array(instance.box_xyxy_px).reshape(2, 2) * signs + shift
+        box = (*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist())
+        polygons = tuple(polygon * signs + shift for polygon in instance.polygons)
+        return replace(instance, box_xyxy_px=box, polygons=polygons, mask=None)
+
+    instances = None if picture.case.instances is None else tuple(map(moved, picture.case.instances))
+    pixels = picture.pixels[:: -1 if vertically else 1, :: -1 if horizontally else 1]
+    return replace(picture, case=replace(picture.case, instances=instances), pixels=pixels)
 
 
 def load(cases: Sequence[Case], *, side_px: int, progress: Progress | None = None) -> tuple[list[Picture], list[str]]:

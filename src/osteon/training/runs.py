@@ -56,7 +56,7 @@ def train_detector(
     """
     train, valid = _known_parts(manifest, split)
     torch.manual_seed(loop.seed)
-    model = build("detector", settings.arch)
+    model = build("detector", settings.arch, side_px=settings.side_px)
     pretrained = start(model, run.weights)
     pictures = [load(cases, side_px=settings.side_px, progress=progress)[0] for cases in (train, valid)]
     task = DetectorTask(
@@ -86,7 +86,7 @@ def fine_tune_detector(
     if run.weights == SCRATCH:
         raise ConfigurationError("fine-tuning starts from a trained detector", hint="give a checkpoint or an ONNX file")
     torch.manual_seed(loop.seed)
-    model = build("detector", settings.arch)
+    model = build("detector", settings.arch, side_px=settings.side_px)
     start(model, run.weights)
     everything = frozenset(case.name for case in data.manifest)
     new, kept = (
