@@ -88,8 +88,7 @@ def _keys() -> "Keys":
     from osteon.service.settings import Settings
 
     settings = Settings.from_environment()
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    return Keys(Database.of(settings.database_url, data_dir=settings.data_dir))
+    return Keys(Database.of(settings.database_url, data_dir=settings.make_data_dir()))
 
 
 def _record(key: "Key") -> dict[str, object]:

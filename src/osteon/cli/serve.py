@@ -43,16 +43,14 @@ def serve(host: str, port: int, workers: int | None, first_key: bool) -> None:
     Settings come from the environment (OSTEON_DATA_DIR, OSTEON_MAX_UPLOAD_MB, ...; see docs/http.md).
     """
     from osteon.service import logs
-    from osteon.service.backup import serving
     from osteon.service.settings import Settings
 
     os.umask(_PRIVATE)
     given: dict[str, Any] = {} if workers is None else {"workers": workers}
     settings = Settings.from_environment(**given)
     logs.configure(settings.log)
-    with serving(settings.data_dir):
-        link = settings.public_url or f"http://{'localhost' if _reachable(host) else host}:{port}"
-        _run(_guarded(settings, host, link=link, first_key=first_key), host, port)
+    link = settings.public_url or f"http://{'localhost' if _reachable(host) else host}:{port}"
+    _run(_guarded(settings, host, link=link, first_key=first_key), host, port)
 
 
 def _run(settings: "Settings", host: str, port: int) -> None:
@@ -96,7 +94,7 @@ def _guarded(settings: "Settings", host: str, *, link: str, first_key: bool) -> 
     from osteon.service.database import Database
     from osteon.service.keys import SCOPES, Keys
 
-    database = Database.of(settings.database_url, data_dir=settings.data_dir)
+    database = Database.of(settings.database_url, data_dir=settings.make_data_dir())
     keys = Keys(database)
     if not keys.any() and (first_key or settings.first_key):
         _, token = keys.create("first", scopes=SCOPES, token=settings.first_key or None)

@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import sqlite3
-import sys
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,18 +26,14 @@ from alembic.util.exc import CommandError
 
 from osteon.errors import ConfigurationError, InvalidBackup
 from osteon.service import database
-from osteon.service.database import Database
+from osteon.service.database import Database, Hold
 from osteon.service.files import ORIGINAL
 from osteon.service.settings import Settings
-
-if sys.platform != "win32":
-    import fcntl
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 _FILES = "analyses"
 _ENTRY = re.compile(rf"{_FILES}/[0-9a-f]{{32}}/[A-Za-z0-9][A-Za-z0-9._-]*")
-_LOCK = "serving.lock"
 _CHUNK_BYTES = 2**20
 
 
@@ -53,31 +48,6 @@ class Contents:
 
     analyses: int
     size_bytes: int
-
-
-@contextlib.contextmanager
-def serving(data_dir: Path, *, alone: bool = False) -> Iterator[None]:
-    """Hold the data folder: a server as one of many, whoever replaces it alone.
-
-    Raises:
-        ConfigurationError: it is held by somebody who excludes that.
-    """
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        held = (data_dir / _LOCK).open("ab")
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot write the data folder {data_dir}: {error.strerror}", hint="set OSTEON_DATA_DIR to another folder"
-        ) from error
-    with held:
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(held, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-            except OSError as error:
-                raise ConfigurationError(
-                    f"the data folder {data_dir} is in use", hint="stop the server and its workers first"
-                ) from error
-        yield
 
 
 def backup(settings: Settings, target: Path) -> Contents:
@@ -119,8 +89,9 @@ def restore(settings: Settings, source: Path, *, replace: bool = False) -> Conte
         ConfigurationError: the store is not the embedded one, a server uses it, or it is not empty.
         InvalidBackup: the file is no back-up, damaged, or of a later version.
     """
-    target = _embedded(settings)
-    with serving(target, alone=True):
+    _embedded(settings)
+    target = settings.make_data_dir()
+    with _alone(target):
         if not replace and _filled(target):
             raise ConfigurationError(f"{target} holds a store", hint="give --replace to have it replaced")
         with TemporaryDirectory(prefix=".restoring-", dir=target) as scratch:
@@ -135,6 +106,15 @@ def restore(settings: Settings, source: Path, *, replace: bool = False) -> Conte
             for name in (_FILES, database.FILE):
                 (fresh / name).rename(target / name)
     return contents
+
+
+@contextlib.contextmanager
+def _alone(data_dir: Path) -> Iterator[None]:
+    hold = Hold(data_dir)
+    try:
+        yield
+    finally:
+        hold.release()
 
 
 def _embedded(settings: Settings) -> Path:

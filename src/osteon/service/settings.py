@@ -129,6 +129,17 @@ class Settings(BaseSettings):
         """Processor threads of one model run: two for a lone worker, one where several work side by side."""
         return self.model_threads or (2 if self.workers == 1 else 1)
 
+    def make_data_dir(self) -> Path:
+        """The data folder, made where it is missing; raises ConfigurationError where that fails."""
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot write the data folder {self.data_dir}: {error.strerror}",
+                hint=f"set {PREFIX}DATA_DIR to another folder",
+            ) from error
+        return self.data_dir
+
     def changed(self, **changes: Any) -> Self:
         """The same settings but for the changes; raises ConfigurationError."""
         return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | changes)
