@@ -12,6 +12,8 @@ COMMANDS = {
     "predict": "Bone and fracture findings of pictures.",
     "segment": "Bone masks of pictures.",
     "serve": "The web application.",
+    "worker": "Analyses what servers have taken in.",
+    "database": "The schema of the server's database.",
     "keys": "Who is let in.",
     "backup": "The server's store in one file.",
     "restore": "A back-up put back.",

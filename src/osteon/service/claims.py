@@ -50,10 +50,10 @@ class Claims:
         oldest = select(AnalysisRow.number).where(_due()).order_by(_OLDEST_FIRST).limit(1)
         return self._take(AnalysisRow.number == oldest.with_for_update(skip_locked=True).scalar_subquery())
 
-    def due(self) -> list[str]:
-        """Ids of all that wait and may begin now, oldest first."""
+    def due(self, *, limit: int) -> list[str]:
+        """Ids of what waits and may begin now, oldest first."""
         with self.database.reading() as session:
-            return list(session.scalars(select(AnalysisRow.id).where(_due()).order_by(_OLDEST_FIRST)))
+            return list(session.scalars(select(AnalysisRow.id).where(_due()).order_by(_OLDEST_FIRST).limit(limit)))
 
     def extend(self, analysis_ids: Collection[str]) -> None:
         """The leases of these run on: the worker lives and works on them."""

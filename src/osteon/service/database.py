@@ -50,8 +50,17 @@ class Database:
 
     @classmethod
     def of(cls, url: str, *, data_dir: Path) -> "Database":
-        """The database of an address; '' is SQLite in the data folder."""
-        return cls(url or f"sqlite:///{data_dir / FILE}")
+        """The database of an address; '' is SQLite in the data folder, which is made where it is missing."""
+        if url:
+            return cls(url)
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot write the data folder {data_dir}: {error.strerror}",
+                hint="set OSTEON_DATA_DIR to another folder",
+            ) from error
+        return cls(f"sqlite:///{data_dir / FILE}")
 
     @property
     def embedded(self) -> bool:
@@ -85,6 +94,11 @@ class Database:
             if "analyses" in tables and "alembic_version" not in tables:
                 command.stamp(config, FIRST_REVISION)
             command.upgrade(config, "head")
+
+    def revision(self) -> str:
+        """The revision of the schema."""
+        with self.engine.connect() as connection:
+            return str(connection.scalar(text("SELECT version_num FROM alembic_version")))
 
     def alone(self, transaction: Session | Connection, lock: int) -> None:
         """Hold a lock until the transaction ends; whoever wants the same lock waits."""

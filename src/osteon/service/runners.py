@@ -8,7 +8,9 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from osteon.errors import MissingExtra
 from osteon.service.jobs import Job
+from osteon.service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -121,3 +123,21 @@ class PoolRunner:
                 claim = None
             if claim is None and not self._stopping.is_set():
                 self._wake.wait(LOOK_SECONDS)
+
+
+def runner_of(settings: Settings, job: Job) -> Runner:
+    """The runner that the settings ask for.
+
+    Raises:
+        MissingExtra: a queue is set, and what it needs is not installed.
+        ConfigurationError: the queue's address cannot be read.
+    """
+    if settings.immediate:
+        return ImmediateRunner(job)
+    if settings.queue_url:
+        try:
+            from osteon.service.cluster import DramatiqRunner
+        except ImportError as error:
+            raise MissingExtra("no support for a queue", hint="pip install 'osteon[cluster]'") from error
+        return DramatiqRunner(settings.queue_url)
+    return PoolRunner(job, workers=settings.workers)
