@@ -12,7 +12,6 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from osteon.service import metrics
-from osteon.service.database import Database
 from osteon.service.settings import Settings
 from osteon.web import page, problems, routes, sign_in
 from osteon.web.access import Access
@@ -21,7 +20,8 @@ from osteon.web.edge import Edge
 from osteon.web.schemas import ProblemOut
 from osteon.web.service import Service
 
-_SIDE_BY_SIDE_DECODING = 2
+_FILES_SIDE_BY_SIDE, _PREVIEWS_SIDE_BY_SIDE = 8, 4
+"""Requests that may wait for a decoder in a thread of their own; there are fewer decoders."""
 
 
 class _Application(FastAPI):
@@ -67,10 +67,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         responses={"default": {"model": ProblemOut, "description": "a problem (RFC 9457)"}},
     )
     app.state.service = service
-    database = Database.of(service.settings.database_url, data_dir=service.settings.data_dir)
-    app.state.access = access = Access.of(service.settings, database)
+    app.state.access = access = Access.of(service.settings, service.store.database)
     app.state.stopping = threading.Event()
-    app.state.decoding = CapacityLimiter(_SIDE_BY_SIDE_DECODING)
+    app.state.decoding = CapacityLimiter(_FILES_SIDE_BY_SIDE)
+    app.state.previewing = CapacityLimiter(_PREVIEWS_SIDE_BY_SIDE)
     problems.install(app)
     app.include_router(routes.router)
     app.include_router(page.router)
