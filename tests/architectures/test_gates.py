@@ -18,6 +18,9 @@ PARAMETERS = {
     "unet-mobilenetv2": 2_196_100,
     "unet-csp": 3_826_020,
     "nanocsp": 4_201_128,
+    "ssd300-vgg16": 23_745_908,
+    "yolov8n": 3_011_027,
+    "yolov8s": 11_135_971,
 }
 MOBILENET = (
     Path(__file__).parents[3] / "shared" / "weights" / "mobilenetv2_imagenet" / "mobilenet_v2_features_torchvision.pth"

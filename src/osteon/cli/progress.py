@@ -10,11 +10,11 @@ Report = Callable[[str, int, int], None]
 
 
 @contextmanager
-def bars() -> Iterator[Report]:
-    """A function that shows each kind of work as one bar, in the order of their first report."""
+def bars(*, shown: bool = True) -> Iterator[Report]:
+    """A function that shows each kind of work as one bar, in the order of their first report; or nothing."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, disable=not (shown and console.is_terminal)) as progress:
         tasks: dict[str, TaskID] = {}
 
         def report(what: str, done: int, total: int) -> None:

@@ -59,6 +59,8 @@ def train() -> None:
     """Train a gate or a detector; needs the extra `train` (pip install 'osteon[train]').
 
     A run writes last.pt after each epoch and goes on from it when started again; best.pt is the one to export.
+    In several processes, on one machine or on several with a shared folder, a detector trains by
+    `torchrun --nproc-per-node 2 -m osteon train detector ...`; --batch is then each process's own.
     """
 
 
@@ -110,20 +112,26 @@ def train_detector(
 
     manifest = open_dataset(place)
     settings = _settings(DetectorSettings, options)
-    with bars() as report:
+    with runs.joined(), bars(shown=runs.is_first()) as report:
         if init is None:
-            run = runs.Run(out, weights)
-            split, loop = _split(manifest, split_file, out), _settings(LoopSettings, options)
+            with runs.in_turn():
+                split = _split(manifest, split_file, out)
+            run, loop = runs.Run(out, weights), _settings(LoopSettings, options)
             checkpoint = runs.train_detector(manifest, split, run, settings=settings, loop=loop, progress=report)
         else:
+            with runs.in_turn():
+                data = _tuning_data((manifest, split_file), (keep and open_dataset(keep), keep_split), out)
             checkpoint = runs.fine_tune_detector(
-                _tuning_data((manifest, split_file), (keep and open_dataset(keep), keep_split), out),
+                data,
                 runs.Run(out, str(init)),
                 settings=settings,
                 loop=_given(context, TUNING_LOOP, options),
                 tuning=_settings(TuningSettings, options),
                 progress=report,
             )
+        told = runs.is_first()
+    if not told:
+        return
     _tell(checkpoint, out)
     if init is not None and checkpoint.epoch == 0:
         message("no epoch was better on the new data while the old figure held: best.pt is the start itself")

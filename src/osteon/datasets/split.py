@@ -104,9 +104,11 @@ class Split:
         return cls.from_json(value if isinstance(value, dict) else {})
 
     def write(self, file: Path) -> None:
-        """The split as a JSON file."""
+        """The split as a JSON file, there whole or not at all."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        unfinished = file.with_suffix(".part")
+        unfinished.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        unfinished.replace(file)
 
 
 def split(manifest: Manifest, *, fractions: Mapping[str, float], seed: int = 0, groups: Groups = ()) -> Split:

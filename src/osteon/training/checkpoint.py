@@ -38,10 +38,12 @@ class Checkpoint:
     resume: State
 
     def write(self, path: Path) -> None:
-        """Save, replacing the file in one step so that a crash leaves the old one."""
+        """Save, replacing the file in one step so that a crash, of the machine too, leaves the old one."""
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".part")
         torch.save(self.__dict__, unfinished)
+        with unfinished.open("rb") as written:
+            os.fsync(written.fileno())
         os.replace(unfinished, path)  # noqa: PTH105
 
     @classmethod

@@ -101,6 +101,9 @@ class GateTask:
     def restore(self, state: dict[str, Any]) -> None:
         """Nothing to take back."""
 
+    def merge(self, states: Sequence[dict[str, Any]]) -> None:
+        """Nothing to merge."""
+
     def groups(self, model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Pre-trained: the encoder, where it starts from other weights."""
         if not self.pretrained:

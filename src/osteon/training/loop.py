@@ -1,11 +1,12 @@
-"""The training loop: one for every model. Averaged weights, bfloat16, cosine rate, resume."""
+"""The training loop: one for every model. Averaged weights, bfloat16, cosine rate, resume, one process or several."""
 
 import copy
 import json
 import math
+import os
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -13,12 +14,15 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from osteon.errors import ModelMismatch
+from osteon.errors import ConfigurationError, ModelMismatch
 from osteon.evaluation.judge import Progress
+from osteon.training import ranks
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.config import LoopSettings
 
 Batch = TypeVar("Batch")
+LOADERS = 2
+CUDA_LOADERS = 8
 
 
 class Task(Protocol[Batch]):
@@ -50,6 +54,9 @@ class Task(Protocol[Batch]):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
+
+    def merge(self, states: Sequence[dict[str, Any]]) -> None:
+        """Take the states of all processes that trained an epoch together, the own among them."""
 
     def groups(self, model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """(pre-trained, new) parameters, which learn at different rates."""
@@ -90,16 +97,30 @@ def rate_at(step: int, total: int, settings: LoopSettings) -> float:
 
 
 class Training(Generic[Batch]):
-    """A training in a folder: `last.pt` to go on from, `best.pt` to use, `history.jsonl` to read."""
+    """A training in a folder: `last.pt` to go on from, `best.pt` to use, `history.jsonl` to read.
+
+    With several processes (see `ranks`) each trains on its share of the batches, and the first writes the files.
+    """
 
     def __init__(self, model: nn.Module, task: Task[Batch], settings: LoopSettings, folder: Path) -> None:
+        """Prepare a training.
+
+        Raises:
+            ConfigurationError: an epoch has fewer batches than there are processes.
+        """
+        if task.steps() < ranks.count():
+            raise ConfigurationError(
+                f"an epoch has {task.steps()} batches, fewer than the {ranks.count()} processes",
+                hint="take smaller batches or fewer processes",
+            )
         self.device = device()
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.task, self.settings, self.folder = task, settings, folder
         self.average = Average(copy.deepcopy(self.model).eval(), settings.ema)
         self.optimiser = self._optimiser()
         self.epoch, self.best = 0, -math.inf
-        self.total_steps = settings.epochs * task.steps()
+        self.steps = task.steps() // ranks.count()
+        self.total_steps = settings.epochs * self.steps
 
     def _optimiser(self) -> torch.optim.AdamW:
         groups = []
@@ -111,6 +132,10 @@ class Training(Generic[Batch]):
                 groups.append({"params": chosen, "lr": rate, "peak": rate, "weight_decay": decay})
         return torch.optim.AdamW(groups)
 
+    def fresh(self) -> bool:
+        """Whether nothing has been trained in the folder yet."""
+        return ranks.of_the_first(not (self.folder / "last.pt").is_file())
+
     def resume(self) -> bool:
         """Go on from `last.pt` where there is one; True if so.
 
@@ -119,7 +144,7 @@ class Training(Generic[Batch]):
                 may train on).
         """
         path = self.folder / "last.pt"
-        if not path.is_file():
+        if self.fresh():
             return False
         saved = Checkpoint.read(path)
         mine = (self.task.name, self.task.arch, self.task.split_hash)
@@ -142,14 +167,17 @@ class Training(Generic[Batch]):
         self._record({"epoch": 0, **metrics})
         self._save(metrics)
 
-    def run(self, progress: Progress | None = None) -> Checkpoint:
-        """Train to the last epoch, saving after each; the best checkpoint."""
-        while self.epoch < self.settings.epochs:
+    def run(self, progress: Progress | None = None, *, until: int | None = None) -> Checkpoint:
+        """Train to the last epoch, or to the epoch `until` of the same schedule, saving after each; the best one."""
+        end = min(until or self.settings.epochs, self.settings.epochs)
+        while self.epoch < end:
             started = time.monotonic()
             losses = self._train_epoch(progress)
             self.epoch += 1
-            due = self.epoch % self.settings.evaluate_every == 0 or self.epoch == self.settings.epochs
-            metrics = self.task.evaluate(self.average.model) if due else {}
+            due = self.epoch % self.settings.evaluate_every == 0 or self.epoch == end
+            metrics = self.task.evaluate(self.average.model) if due and ranks.first() else {}
+            if ranks.together():
+                self.task.merge(ranks.gathered(self.task.state()))
             self._record({"epoch": self.epoch, "seconds": round(time.monotonic() - started, 1), **losses, **metrics})
             self._save(metrics)
         return Checkpoint.read(self.folder / "best.pt")
@@ -157,21 +185,28 @@ class Training(Generic[Batch]):
     def _train_epoch(self, progress: Progress | None) -> dict[str, float]:
         self.model.train()
         sums: dict[str, float] = {}
-        steps = self.task.steps()
-        for step, batch in enumerate(self._batches(steps)):
-            parts = self._step(batch, self.epoch * steps + step)
+        for step, batch in enumerate(self._batches()):
+            parts = self._step(batch, self.epoch * self.steps + step)
             for name, value in parts.items():
-                sums[name] = sums.get(name, 0.0) + value / steps
-            if progress:
-                progress(f"epoch {self.epoch + 1}/{self.settings.epochs}", step + 1, steps)
+                sums[name] = sums.get(name, 0.0) + value / self.steps
+            if progress and ranks.first():
+                progress(f"epoch {self.epoch + 1}/{self.settings.epochs}", step + 1, self.steps)
         return {f"loss_{name}": round(value, 4) for name, value in sums.items()}
 
-    def _batches(self, steps: int) -> Iterator[Batch]:
-        with ThreadPoolExecutor(2) as pool:
-            waiting = [pool.submit(self.task.batch, self.epoch, step) for step in range(min(4, steps))]
-            for step in range(steps):
-                if step + 4 < steps:
-                    waiting.append(pool.submit(self.task.batch, self.epoch, step + 4))
+    def _batches(self) -> Iterator[Batch]:
+        """The process's share of the epoch's batches, made ahead by other threads."""
+        loaders = LOADERS
+        if self.device.type == "cuda":
+            loaders = max(LOADERS, min(CUDA_LOADERS, (os.cpu_count() or 1) // ranks.count()))
+        with ThreadPoolExecutor(loaders) as pool:
+
+            def submit(step: int) -> Future[Batch]:
+                return pool.submit(self.task.batch, self.epoch, step * ranks.count() + ranks.index())
+
+            waiting = [submit(step) for step in range(min(2 * loaders, self.steps))]
+            for step in range(self.steps):
+                if step + 2 * loaders < self.steps:
+                    waiting.append(submit(step + 2 * loaders))
                 yield waiting.pop(0).result()
 
     def _step(self, batch: Batch, step: int) -> dict[str, float]:
@@ -185,32 +220,49 @@ class Training(Generic[Batch]):
             raise FloatingPointError(f"loss is {float(loss)} at step {step}")
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        ranks.agree(self.model)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimiser.step()
         self.average.update(self.model)
         return {name: float(value.detach()) for name, value in parts.items()}
 
     def _record(self, row: dict[str, float]) -> None:
+        """Add the epoch's row to the history, in place of what a run that was killed before it saved has left there."""
+        if not ranks.first():
+            return
+        file = self.folder / "history.jsonl"
+        lines = [json.dumps(before) for before in _rows(file) if before["epoch"] < row["epoch"]]
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "history.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        unfinished = file.with_suffix(".part")
+        unfinished.write_text("\n".join([*lines, json.dumps(row)]) + "\n", encoding="utf-8")
+        unfinished.replace(file)
 
     def _save(self, metrics: dict[str, float]) -> None:
-        better = bool(metrics) and metrics[self.task.figure] > self.best
-        if better:
-            self.best = metrics[self.task.figure]
-            self._checkpoint(metrics, {}).write(self.folder / "best.pt")
-        resume = {
-            "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "average_steps": self.average.steps,
-            "best": self.best,
-            "task": self.task.state(),
-        }
-        self._checkpoint(metrics, resume).write(self.folder / "last.pt")
+        if ranks.first():
+            better = bool(metrics) and metrics[self.task.figure] > self.best
+            if better:
+                self.best = metrics[self.task.figure]
+                self._checkpoint(metrics, {}).write(self.folder / "best.pt")
+            resume = {
+                "model": self.model.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "average_steps": self.average.steps,
+                "best": self.best,
+                "task": self.task.state(),
+            }
+            self._checkpoint(metrics, resume).write(self.folder / "last.pt")
+        ranks.wait()
 
     def _checkpoint(self, metrics: dict[str, float], resume: dict[str, Any]) -> Checkpoint:
         settings = {"loop": asdict(self.settings), **self.task.settings()}
         weights = {name: value.detach().cpu().clone() for name, value in self.average.model.state_dict().items()}
         task = self.task
         return Checkpoint(task.name, task.arch, weights, settings, task.split_hash, self.epoch, metrics, resume)
+
+
+def _rows(history: Path) -> list[dict[str, Any]]:
+    """The rows of a history, none where there is no file; a last line that was cut off is left out."""
+    if not history.is_file():
+        return []
+    lines = history.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if line.endswith("}")]

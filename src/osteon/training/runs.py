@@ -14,6 +14,7 @@ from osteon.datasets.split import Split
 from osteon.errors import ConfigurationError, InvalidDataset
 from osteon.evaluation.judge import Progress, truth_known
 from osteon.models.csp import ConvBlock, calibrate
+from osteon.training import ranks
 from osteon.training.architectures import SCRATCH, build, start
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.config import DetectorSettings, GateSettings, LoopSettings, TuningSettings
@@ -25,14 +26,19 @@ from osteon.training.masks import targets
 from osteon.training.pictures import load
 
 CALIBRATION_BATCHES = 8
+joined, in_turn, is_first = ranks.joined, ranks.in_turn, ranks.first
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where a training starts and what it leaves: starting weights, and a folder; a run there is gone on with."""
+    """Where a training starts and what it leaves: starting weights, and a folder; a run there is gone on with.
+
+    `until` ends it after so many epochs of its schedule; started again without, it goes on.
+    """
 
     folder: Path
     weights: str = SCRATCH
+    until: int | None = None
 
 
 def use_threads(count: int) -> None:
@@ -63,7 +69,7 @@ def train_detector(
         pictures[0], pictures[1], settings=settings, loop=loop, split_hash=split.hash, pretrained=pretrained
     )
     _unfold(model, [task.batch(0, step % task.steps())[0] for step in range(CALIBRATION_BATCHES)], pretrained)
-    return _trained(Training(model, task, loop, run.folder), progress)
+    return _trained(Training(model, task, loop, run.folder), progress, until=run.until)
 
 
 def fine_tune_detector(
@@ -98,9 +104,9 @@ def fine_tune_detector(
     )
     task = FineTuning(new, kept, model, settings=settings, loop=loop, tuning=tuning, split_hash=data.split.hash)
     training = Training(model, task, loop, run.folder)
-    if not (run.folder / "last.pt").is_file():
+    if training.fresh():
         training.judge_start()
-    return _trained(training, progress)
+    return _trained(training, progress, until=run.until)
 
 
 def train_gate(
@@ -127,7 +133,7 @@ def train_gate(
     train, valid = (targets(load(cases, side_px=settings.side_px, progress=progress)[0]) for cases in parts)
     task = GateTask(train, valid, settings=settings, loop=loop, split_hash=split.hash, pretrained=pretrained)
     _unfold(model, [task.batch(0, step % task.steps())[0] for step in range(CALIBRATION_BATCHES)], pretrained)
-    return _trained(Training(model, task, loop, run.folder), progress)
+    return _trained(Training(model, task, loop, run.folder), progress, until=run.until)
 
 
 def _known_parts(manifest: Manifest, split: Split) -> tuple[list[Case], list[Case]]:
@@ -151,7 +157,7 @@ def _unfold(model: torch.nn.Module, batches: list[torch.Tensor], pretrained: boo
         calibrate(model, batches)
 
 
-def _trained(training: Training[Any], progress: Progress | None) -> Checkpoint:
+def _trained(training: Training[Any], progress: Progress | None, *, until: int | None) -> Checkpoint:
     cv2.setNumThreads(1)  # pictures are changed beside the model; OpenCV's own threads only get in its way
     training.resume()
-    return training.run(progress)
+    return training.run(progress, until=until)
