@@ -62,7 +62,14 @@ def _run(settings: "Settings", host: str, port: int) -> None:
     app = create_app(settings)
 
     class Server(uvicorn.Server):
-        """Tells the application at once that it has to stop, so that open streams end."""
+        """Says where it listens, and tells the application at once that it has to stop, so that open streams end."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            for listening in self.servers:
+                address, number = listening.sockets[0].getsockname()[:2]
+                place = f"[{address}]" if ":" in address else address
+                logs.event(logger, "listening", url=f"http://{place}:{number}", version=app.version)
 
         def handle_exit(self, sig: int, frame: "FrameType | None") -> None:
             stopping(app)
@@ -78,10 +85,8 @@ def _run(settings: "Settings", host: str, port: int) -> None:
         forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
-    logs.event(logger, "listening", url=f"http://{host}:{port}", version=app.version)
     with suppress(KeyboardInterrupt):
         Server(config).run()
-    logs.event(logger, "stopped")
 
 
 def _guarded(settings: "Settings", host: str, *, link: str, first_key: bool) -> "Settings":

@@ -45,6 +45,10 @@ class DramatiqRunner:
         except redis.RedisError as error:
             logger.warning("the queue does not answer: %s", type(error).__name__)
 
+    def answers(self) -> bool:
+        """Whether Redis does."""
+        return _answers(self._broker)
+
     def stop(self) -> None:
         """Let go of Redis."""
         self._broker.close()
@@ -79,6 +83,10 @@ class DramatiqWorkers:
         """Send a message to whichever worker is free."""
         _send(self._broker, analysis_id)
 
+    def answers(self) -> bool:
+        """Whether Redis does."""
+        return _answers(self._broker)
+
     def stop(self) -> None:
         """Have what runs finished or handed back, and messages put back into the queue."""
         self._job.stop()
@@ -110,6 +118,13 @@ def _broker(url: str) -> RedisBroker:
         raise ConfigurationError(
             "the queue's address cannot be read", hint="set OSTEON_QUEUE_URL to redis://host:6379/0"
         ) from error
+
+
+def _answers(broker: RedisBroker) -> bool:
+    try:
+        return bool(broker.client.ping())
+    except redis.RedisError:
+        return False
 
 
 def _send(broker: RedisBroker, analysis_id: str) -> None:

@@ -30,6 +30,9 @@ class Runner(Protocol):
     def stop(self) -> None:
         """Take no more, hand back what runs, return once nothing is running. What waits stays queued in the store."""
 
+    def answers(self) -> bool:
+        """Whether it can be told of analyses now."""
+
 
 class Periodic:
     """Does something again and again in a thread of its own; a failure is logged, and the next turn comes."""
@@ -77,6 +80,10 @@ class ImmediateRunner:
     def stop(self) -> None:
         """Nothing runs between calls."""
 
+    def answers(self) -> bool:
+        """Always."""
+        return True
+
 
 class PoolRunner:
     """Does analyses in threads of this process, oldest first."""
@@ -109,6 +116,10 @@ class PoolRunner:
             if thread.is_alive():
                 thread.join()
         self._heartbeat.stop()
+
+    def answers(self) -> bool:
+        """Whether all its threads live."""
+        return all(thread.is_alive() for thread in self._threads)
 
     def _work(self) -> None:
         while not self._stopping.is_set():

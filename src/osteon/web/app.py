@@ -1,7 +1,8 @@
 """The web application: `create_app`, and the addresses outside the interface (health, metrics, pages)."""
 
+import shutil
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
@@ -14,7 +15,7 @@ from fastapi.staticfiles import StaticFiles
 from osteon.service import metrics
 from osteon.service.settings import Settings
 from osteon.web import page, problems, routes, sign_in
-from osteon.web.access import Access
+from osteon.web.access import Access, Calling
 from osteon.web.door import Door
 from osteon.web.edge import Edge
 from osteon.web.schemas import ProblemOut
@@ -95,14 +96,25 @@ def _add_operation(app: FastAPI, service: Service) -> None:
         """The process answers."""
         return {"status": "ok"}
 
-    @app.get("/readyz", tags=["operation"], responses={503: {"description": "the database does not answer"}})
+    @app.get("/readyz", tags=["operation"], responses={503: {"description": "database, queue or disk cannot be used"}})
     def readyz() -> Response:
-        """The gate is loaded and the database answers."""
-        if not service.store.answers():
-            return problems.problem(503, "NotReady", "the database does not answer", "look at the data folder's disk")
+        """The gate is loaded, database and queue answer, and there is room on the disk."""
+        for detail, hint in _obstacles(service):
+            return problems.problem(503, "NotReady", detail, hint)
         return JSONResponse({"status": "ready", "detector_loaded": service.pipeline.detector.loaded})
 
     @app.get("/metrics", tags=["operation"], response_class=Response)
-    def metrics_text() -> Response:
+    def metrics_text(_caller: Calling) -> Response:
         """Numbers for Prometheus."""
         return Response(service.metrics.text(), media_type=metrics.CONTENT_TYPE)
+
+
+def _obstacles(service: Service) -> Iterator[tuple[str, str]]:
+    """What keeps the service from taking work in, and what to do about it."""
+    if not service.store.answers():
+        yield "the database does not answer", "look at the data folder's disk, or at the database server"
+    if not service.runner.answers():
+        yield "the queue does not answer", "look at Redis; without one, restart the server"
+    free_mb = shutil.disk_usage(service.settings.data_dir).free // 2**20
+    if free_mb < service.settings.min_free_mb:
+        yield f"{free_mb} MiB are free on the disk", f"OSTEON_MIN_FREE_MB asks for {service.settings.min_free_mb}"
