@@ -1,0 +1,16 @@
+// Who is signed in, and signing out.
+
+import { config } from "./config";
+import { byId } from "./element";
+import { endSession } from "./server";
+
+export function startSession(): void {
+  const { caller } = config;
+  byId("session").hidden = caller.local;
+  byId("session-name").textContent = caller.name;
+  byId("sign-out").addEventListener("click", () => {
+    void endSession()
+      .catch(() => null)
+      .then(() => location.assign("/sign-in"));
+  });
+}
