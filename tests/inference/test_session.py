@@ -32,6 +32,7 @@ cards = st.builds(
     split_hash=names,
     metrics=st.dictionaries(names, numbers, max_size=3),
     iou_threshold=st.floats(0, 1),
+    layout=st.sampled_from(("osteon", "yolo", "yolo-nms")),
     calibration=st.none() | st.builds(Calibration, numbers, numbers),
     settings=st.dictionaries(
         names, st.dictionaries(names, numbers | st.text() | st.booleans(), max_size=2), max_size=2
@@ -66,12 +67,19 @@ def test_a_card_without_a_field_is_refused(field: str) -> None:
         ("calibration", 3),
         ("iou_threshold", None),
         ("colour", "red"),
+        ("layout", "maze"),
     ],
 )
 def test_a_card_with_a_value_of_another_kind_is_refused(field: str, value: object) -> None:
     card = json.loads(models.detector_card().to_json()) | {field: value}
     with pytest.raises(ModelMismatch):
         Card.from_json(json.dumps(card))
+
+
+def test_a_card_of_before_layouts_is_of_ours() -> None:
+    value = json.loads(models.detector_card().to_json())
+    del value["layout"]
+    assert Card.from_json(json.dumps(value)) == models.detector_card()
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "3", "{", '"card"'])

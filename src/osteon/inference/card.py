@@ -14,6 +14,8 @@ from osteon.errors import ModelMismatch
 METADATA_KEY = "osteon.card"
 
 Task = Literal["gate", "detector"]
+Layout = Literal["osteon", "yolo", "yolo-nms"]
+"""What goes in and comes out; see `layouts`."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Card:
         calibration: score -> probability (detectors).
         settings: every training setting in force.
         limits: what it is not for.
+        layout: of input and output, for detectors of others.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Card:
     calibration: Calibration | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     limits: str = "Decision support for research. Not a medical device; not for diagnosis."
+    layout: Layout = "osteon"
 
     def to_json(self) -> str:
         """The card as it stands in the file."""
@@ -124,6 +128,8 @@ def _check_kinds(value: Mapping[str, Any], points: Mapping[str, OperatingPoint])
         raise TypeError("side_px")
     if not isinstance(value["labels"], list) or value["task"] not in get_args(Task):
         raise TypeError("labels or task")
+    if value.get("layout", "osteon") not in get_args(Layout):
+        raise TypeError("layout")
     numbers = [point.threshold for point in points.values()] + [value.get("iou_threshold", 0.5)]
     if not all(type(number) in (int, float) for number in numbers):
         raise TypeError("a threshold")

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from osteon.errors import ModelMismatch
 from osteon.findings import ModelRef
 from osteon.inference.card import METADATA_KEY, Card, Task
+from osteon.inference.layouts import boxes_and_scores
 
 Tensor = NDArray[np.float32]
+COLOURS = 3
 
 
 class Session:
@@ -32,12 +34,52 @@ class Session:
         self._session = _loaded(content, options, path)
         self.card = _card(self._session, path, task)
         self.ref = ModelRef(self.card.name, self.card.version, hashlib.sha256(content).hexdigest())
-        self._input = self._session.get_inputs()[0].name
+        self._input = self._session.get_inputs()[0]
 
     def run(self, pixels: Tensor) -> list[Tensor]:
-        """The outputs for one (side, side) float32 picture in [0, 1], each without its batch axis."""
-        outputs = self._session.run(None, {self._input: pixels[None, None]})
-        return [np.asarray(output[0], np.float32) for output in outputs]
+        """The outputs for one (side, side) float32 picture in [0, 1], each without its batch axis.
+
+        A detector of another layout gives (n, 4) boxes and (n,) scores like one of ours.
+        """
+        outputs = self._session.run(None, {self._input.name: _batch(pixels, self._input)})
+        own = [np.asarray(output[0], np.float32) for output in outputs]
+        layout = self.card.layout
+        return own if layout == "osteon" else boxes_and_scores(layout, own[0], self.card.labels)
+
+
+def trial(path: Path, *, side_px: int) -> tuple[int, list[tuple[int, ...]]]:
+    """The input side of a model that has no card yet, and the shapes of its outputs for a black picture.
+
+    Args:
+        side_px: of the picture; 0: what the model itself says.
+
+    Raises:
+        ModelMismatch: missing, damaged, has a card, tells no side, or takes no such picture.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = _loaded(_content(path), options, path)
+    if METADATA_KEY in session.get_modelmeta().custom_metadata_map:
+        raise ModelMismatch(f"{path.name} has a card already", hint="give it to `osteon predict --detector` as it is")
+    wanted = session.get_inputs()[0]
+    side = side_px or wanted.shape[-1]
+    if not isinstance(side, int):
+        raise ModelMismatch(f"{path.name} takes pictures of any size", hint="say which with --side, such as 640")
+    try:
+        outputs = session.run(None, {wanted.name: _batch(np.zeros((side, side), np.float32), wanted)})
+    except Exception as error:  # ONNX Runtime's own errors share no base class but Exception
+        raise ModelMismatch(
+            f"{path.name} takes {wanted.shape}, not a picture of {side} px", hint="give the side it was exported with"
+        ) from error
+    return side, [tuple(output.shape) for output in outputs]
+
+
+def _batch(pixels: Tensor, wanted: ort.NodeArg) -> NDArray[np.floating]:
+    """A picture as the model's input: repeated where it wants colours, of the number format that it wants."""
+    batch = pixels[None, None]
+    if len(wanted.shape) == 4 and wanted.shape[1] == COLOURS:
+        batch = np.repeat(batch, COLOURS, axis=1)
+    return batch.astype(np.float16) if wanted.type == "tensor(float16)" else batch
 
 
 def read_card(path: Path) -> tuple[Card, ModelRef]:
