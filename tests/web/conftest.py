@@ -1,14 +1,29 @@
 """Servers for the tests."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 from serving import Running, running
 
+import cluster
 import models
+from osteon.service.claims import Claims
 from osteon.service.settings import Settings
+from osteon.service.store import AnalysisStore
+
+
+@pytest.fixture(scope="session")
+def instances() -> Iterator[cluster.Instances | None]:
+    """PostgreSQL and Redis where the tests shall run on them, else None: SQLite and a pool in the server's process."""
+    if not cluster.ASKED:
+        yield None
+        return
+    if lacking := cluster.missing():
+        pytest.skip(f"not installed: {', '.join(lacking)}")
+    with cluster.running() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -17,8 +32,27 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> models.ModelFiles:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, model_files: models.ModelFiles) -> Settings:
-    return Settings(data_dir=tmp_path / "data", gate=model_files.gate, detector=model_files.detector)
+def settings(tmp_path: Path, model_files: models.ModelFiles, instances: cluster.Instances | None) -> Iterator[Settings]:
+    with _settings(tmp_path / "data", model_files, instances) as settings:
+        yield settings
+
+
+@contextmanager
+def _settings(folder: Path, files: models.ModelFiles, instances: cluster.Instances | None) -> Iterator[Settings]:
+    settings = Settings(data_dir=folder, gate=files.gate, detector=files.detector)
+    with instances.lent(settings) if instances else nullcontext(settings) as lent:
+        yield lent
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[AnalysisStore]:
+    with closing(AnalysisStore.of(settings)) as store:
+        yield store
+
+
+@pytest.fixture
+def claims(store: AnalysisStore, settings: Settings) -> Claims:
+    return Claims(store.database, settings, "worker")
 
 
 @pytest.fixture
@@ -34,8 +68,10 @@ def server(serve: Callable[..., Running]) -> Running:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory, model_files: models.ModelFiles) -> Iterator[Running]:
+def shared(
+    tmp_path_factory: pytest.TempPathFactory, model_files: models.ModelFiles, instances: cluster.Instances | None
+) -> Iterator[Running]:
     """One server for all tests that leave nothing behind."""
     folder = tmp_path_factory.mktemp("shared")
-    with running(Settings(data_dir=folder, gate=model_files.gate, detector=model_files.detector)) as server:
+    with _settings(folder, model_files, instances) as settings, running(settings) as server:
         yield server

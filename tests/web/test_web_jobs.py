@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,13 +16,6 @@ from osteon.service.files import ORIGINAL
 from osteon.service.settings import Settings
 from osteon.service.store import AnalysisStore, Upload
 from osteon.web.service import Service
-
-
-@pytest.fixture
-def store(settings: Settings) -> Iterator[AnalysisStore]:
-    opened = AnalysisStore.of(settings)
-    yield opened
-    opened.close()
 
 
 def taken_in(store: AnalysisStore, *contents: bytes) -> list[str]:

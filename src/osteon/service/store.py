@@ -107,6 +107,12 @@ class Upload:
             object.__setattr__(self, "sha256", _sha256(self.content))
 
     @property
+    def path(self) -> Path:
+        """Where its content lies; only of one whose content is in a file."""
+        assert isinstance(self.content, Path)
+        return self.content
+
+    @property
     def size_bytes(self) -> int:
         """Of the content."""
         return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
@@ -289,7 +295,8 @@ class AnalysisStore:
                 session.add(trail(row.id, row.owner, "cancelled", actor))
             elif row.status == "running":
                 row.cancel_requested = True
-            row.changed_at = now()
+            if session.is_modified(row):
+                row.changed_at = now()
             session.flush()
             return Analysis.of(row)
 
