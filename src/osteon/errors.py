@@ -52,6 +52,32 @@ class InvalidAnswer(OsteonError):
     http_status = 422
 
 
+class UploadNotFound(OsteonError):
+    """No resumable upload has this id (or it was finished, removed, or has expired)."""
+
+    http_status = 404
+
+
+class UploadIncomplete(OsteonError):
+    """A resumable upload of which not all bytes have come yet."""
+
+    http_status = 409
+
+
+class OffsetMismatch(OsteonError):
+    """A piece of a resumable upload that does not begin where the upload ends.
+
+    Attributes:
+        received_bytes: where it should begin.
+    """
+
+    http_status = 409
+
+    def __init__(self, message: str, *, hint: str, received_bytes: int) -> None:
+        super().__init__(message, hint=hint)
+        self.received_bytes = received_bytes
+
+
 class InvalidDataset(OsteonError):
     """A folder or annotation file that is not laid out as its format says."""
 

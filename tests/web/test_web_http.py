@@ -258,7 +258,7 @@ class TestDelete:
     def test_removes_row_and_all_files(self, server: Running) -> None:
         analysis = server.analysed(radiograph())
         folder = server.service.store.folder(analysis["id"])
-        assert {path.name for path in folder.iterdir()} == {"original", "page-1.png", "bone-1.png"}
+        assert {path.name for path in folder.iterdir()} == {"original", "page-1.png", "bone-1.png", "thumbnail.jpg"}
         assert server.client.delete(analysis["links"]["self"]).status_code == 204
         assert not folder.exists()
         assert_problem(server.client.get(analysis["links"]["self"]), 404)

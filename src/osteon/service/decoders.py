@@ -22,14 +22,14 @@ import numpy as np
 from osteon.errors import DecoderCrashed, DecoderTimedOut, ImageTooLarge, InvalidImage, OsteonError, UnsupportedDicom
 from osteon.limits import Limits
 from osteon.radiograph import Pixels, Radiograph
-from osteon.service import decoding
 from osteon.service.archives import Entry
+from osteon.service.handover import MOST_PAGE_BYTES, PREVIEW_SIDE_PX, picture_file, pixels_file, thumbnail_file
 from osteon.service.scratch import Scratch
 
 logger = logging.getLogger(__name__)
 
 PROGRAM = (sys.executable, "-m", "osteon.service.decoding")
-PREVIEW_LIMITS = Limits(max_bytes=4 * 2**20, max_side_px=decoding.PREVIEW_SIDE_PX, max_pages=1)
+PREVIEW_LIMITS = Limits(max_bytes=4 * 2**20, max_side_px=PREVIEW_SIDE_PX, max_pages=1)
 
 _START_SECONDS = 60.0
 _PREVIEW_SECONDS = 10.0
@@ -37,6 +37,9 @@ _MOST_ANSWER_BYTES = 2**20
 _KINDS: Mapping[str, type[InvalidImage]] = {
     kind.__name__: kind for kind in (InvalidImage, UnsupportedDicom, ImageTooLarge)
 }
+_LITTLE = 4
+"""A 16-bit page that uses less than a quarter of its range would look black, or flat."""
+
 _OTHER_FORMAT = "export the picture in another format and send that"
 
 
@@ -75,7 +78,14 @@ class DecodedPage:
     @property
     def picture(self) -> Path:
         """The page as people see it, 8-bit grey PNG; not there for previews."""
-        return decoding.picture_file(self.folder, self.page)
+        return picture_file(self.folder, self.page)
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """The values to show as black and white at first: the whole range, unless the page uses little of it."""
+        white = (1 << self.bits) - 1
+        little = self.low < self.high and (self.high - self.low) * _LITTLE < white
+        return (self.low, self.high) if self.bits > 8 and little else (0, white)
 
     def pixels(self) -> Pixels:
         """(height, width) uint8 or uint16, mapped into memory, not to be written.
@@ -84,7 +94,7 @@ class DecodedPage:
             DecoderCrashed: the file is not what the decoder said.
         """
         try:
-            mapped = np.load(decoding.pixels_file(self.folder, self.page), mmap_mode="r", allow_pickle=False)
+            mapped = np.load(pixels_file(self.folder, self.page), mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise DecoderCrashed("the decoded page cannot be read", hint="send the file again") from error
         if mapped.shape != (self.height_px, self.width_px) or mapped.dtype != np.dtype(f"uint{self.bits}"):
@@ -124,7 +134,7 @@ class DecodedFile:
     @property
     def thumbnail(self) -> Path:
         """The first page, at most 160 px a side, JPEG; not there for previews."""
-        return self.folder / decoding.THUMBNAIL
+        return thumbnail_file(self.folder)
 
     @property
     def size_bytes(self) -> int:
@@ -163,7 +173,7 @@ class Decoders:
         self._scratch = scratch
         self._seconds = seconds
         self._limits = limits or Limits()
-        words = [*program, str(memory_bytes), str(2 * decoding.MOST_PAGE_BYTES)]
+        words = [*program, str(memory_bytes), str(2 * MOST_PAGE_BYTES)]
         self._files = _Lane(words, processes)
         self._previews = _Lane(words, 1)
 
@@ -197,24 +207,20 @@ class Decoders:
         order = {"limits": asdict(PREVIEW_LIMITS), "pictures": False, "salt": ""}
         return self._decoded(self._previews, order, source, name=name, seconds=min(self._seconds, _PREVIEW_SECONDS))
 
-    def unpack(self, archive: Path, *, most_entries: int, most_bytes: int) -> tuple[Path, list[Entry]]:
-        """The files of a ZIP archive in a new folder, which the caller removes.
+    def unpack(self, archive: Path, folder: Path, *, most_entries: int, most_bytes: int) -> list[Entry]:
+        """Unpack the files of a ZIP archive into a folder.
 
         Raises:
-            InvalidImage: damaged, encrypted, empty, or an archive in the archive; ImageTooLarge: over a limit.
+            InvalidImage: damaged, encrypted, empty, or an archive in the archive.
+            ImageTooLarge: more files or bytes than allowed.
             DecoderCrashed, DecoderTimedOut: as with `decode`.
         """
-        folder = self._scratch.folder()
         order = {"do": "unpack", "most_entries": most_entries, "most_bytes": most_bytes}
+        answer = self._files.answer({**order, **_places(archive, folder)}, seconds=self._seconds)
         try:
-            answer = self._files.answer({**order, **_places(archive, folder)}, seconds=self._seconds)
-            entries = [Entry(str(row["label"]), folder / f"{int(row['file'])}") for row in answer["entries"]]
-        except BaseException as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            if isinstance(error, KeyError | TypeError | ValueError):
-                raise _strange() from error
-            raise
-        return folder, entries
+            return [Entry(str(row["label"]), folder / f"{int(row['file'])}") for row in answer["entries"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise _strange() from error
 
     def _decoded(self, lane: "_Lane", order: dict[str, Any], source: Path, *, name: str, seconds: float) -> DecodedFile:
         folder = self._scratch.folder()

@@ -6,6 +6,7 @@ writes pixels and pictures into a folder it is given, and whatever it answers is
 
 import json
 import os
+import select
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,6 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 
-from osteon.dicom.study import study_of
 from osteon.errors import ImageTooLarge, OsteonError
 from osteon.files.reader import read_pages
 from osteon.files.sniff import sniff
@@ -23,26 +23,14 @@ from osteon.limits import Limits
 from osteon.radiograph import Radiograph
 from osteon.service import archives
 from osteon.service.encodings import jpeg, png
+from osteon.service.handover import MOST_PAGE_BYTES, THUMBNAIL_SIDE_PX, picture_file, pixels_file, thumbnail_file
 
-PREVIEW_SIDE_PX, THUMBNAIL_SIDE_PX = 512, 160
-THUMBNAIL = "thumbnail.jpg"
-MOST_PAGE_BYTES = 2**30
-"""Of the pixels of all pages of a file: they lie on disk until they are analysed."""
 _GRACE_SECONDS = 5.0
+_IDLE_SECONDS = 1.0
 
 Order = Mapping[str, Any]
 Answer = dict[str, Any]
 Task = Callable[[Order], Answer]
-
-
-def pixels_file(folder: Path, page: int) -> Path:
-    """Where the pixels of a page are written, as `numpy.save` has it."""
-    return folder / f"page-{page + 1}.npy"
-
-
-def picture_file(folder: Path, page: int) -> Path:
-    """Where the page as people see it is written, 8-bit grey PNG."""
-    return folder / f"page-{page + 1}.png"
 
 
 def decode(order: Order) -> Answer:
@@ -63,8 +51,15 @@ def decode(order: Order) -> Answer:
         if order["pictures"]:
             _draw(folder, radiograph)
         rows.append(_row(radiograph, read_ms))
-    study = study_of(data, salt=order["salt"]) if sniff(data) == "DICOM" else ""
-    return {"pages": rows, "study": study}
+    return {"pages": rows, "study": _study(data, salt=order["salt"])}
+
+
+def _study(data: bytes, *, salt: str) -> str:
+    if sniff(data) != "DICOM":
+        return ""
+    from osteon.dicom.study import study_of  # not for raster pictures: pydicom takes 0.2 s to import
+
+    return study_of(data, salt=salt)
 
 
 def _timed(pages: Iterator[Radiograph]) -> Iterator[tuple[Radiograph, float]]:
@@ -79,7 +74,7 @@ def _draw(folder: Path, radiograph: Radiograph) -> None:
     shown = radiograph.as_uint8()
     picture_file(folder, radiograph.page).write_bytes(png(shown))
     if radiograph.page == 0:
-        (folder / THUMBNAIL).write_bytes(jpeg(shown, side_px=THUMBNAIL_SIDE_PX))
+        thumbnail_file(folder).write_bytes(jpeg(shown, side_px=THUMBNAIL_SIDE_PX))
 
 
 def _row(radiograph: Radiograph, read_ms: float) -> Answer:
@@ -120,6 +115,8 @@ def main(words: list[str], tasks: Mapping[str, Task] = TASKS) -> None:
     cv2.setNumThreads(1)
     _limit(memory_bytes=int(words[0]), file_bytes=int(words[1]))
     _say(answers, {"ready": os.getpid()})
+    if not select.select([orders], [], [], _IDLE_SECONDS)[0]:
+        import osteon.dicom.study  # noqa: F401 - nobody waits: the first DICOM file will find pydicom here
     for line in orders:
         order = json.loads(line)
         _alarm(order["seconds"] + _GRACE_SECONDS)

@@ -11,10 +11,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from osteon.errors import AnalysisTimedOut, OsteonError
 from osteon.inference.analysis import failure
 from osteon.inference.pipeline import Pipeline
-from osteon.service import decoded, pictures
+from osteon.service import pictures
 from osteon.service.claims import Claims
-from osteon.service.decoded import DecodedPages
-from osteon.service.files import ORIGINAL
+from osteon.service.intake import Reading
 from osteon.service.metrics import Metrics
 from osteon.service.store import Analysis, AnalysisStore
 
@@ -48,14 +47,13 @@ class Job:
         claims: Claims,
         pipeline: Pipeline,
         metrics: Metrics,
-        *,
-        shelf: DecodedPages | None = None,
+        reading: Reading,
     ) -> None:
         self.claims = claims
         self._store = store
         self._pipeline = pipeline
         self._metrics = metrics
-        self._shelf = shelf or DecodedPages()
+        self._reading = reading
         self._stopping = threading.Event()
         self._held: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -109,14 +107,14 @@ class Job:
 
     def _pages(self, claim: Analysis) -> list[dict[str, object]]:
         until = time.monotonic() + self.claims.settings.time_limit_seconds
-        folder = self._store.folder(claim.id)
         found: list[dict[str, object]] = []
-        for page in self._shelf.take(claim.id) or decoded.pages(folder / ORIGINAL, name=claim.name):
-            self._go_on(claim, until, 1 - (1 - _READ) / (len(found) + 1))
-            findings = self._pipeline.analyse(page.radiograph, read_ms=page.read_ms)
-            pictures.save(folder, page.radiograph, findings.bone)
-            self._metrics.analysed(findings)
-            found.append(findings.to_json())
+        with self._reading.decoded(self._store.files, claim) as file:
+            for page in file.pages:
+                self._go_on(claim, until, 1 - (1 - _READ) / (len(found) + 1))
+                findings = self._pipeline.analyse(page.radiograph(), read_ms=page.read_ms)
+                pictures.save(self._store.files, claim.id, file, page, findings.bone)
+                self._metrics.analysed(findings)
+                found.append(findings.to_json())
         self._go_on(claim, until, 1 - (1 - _READ) / (len(found) + 1))
         return found
 

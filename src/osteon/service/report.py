@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import as_file, files
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -19,6 +18,7 @@ from reportlab.platypus import Flowable, Image, KeepTogether, PageBreak, Paragra
 
 from osteon.service import pictures
 from osteon.service.catalogue import Language, catalogue
+from osteon.service.files import AnalysisFiles
 from osteon.service.store import Analysis
 
 _FONT = "DejaVuSans"
@@ -42,7 +42,7 @@ _TITLE = ParagraphStyle("title", _BODY, fontSize=17, leading=22)
 Words = Mapping[str, str]
 
 
-def pdf(analysis: Analysis, folder: Path, *, language: Language = "en") -> bytes:
+def pdf(analysis: Analysis, kept: AnalysisFiles, *, language: Language = "en") -> bytes:
     """The report of a succeeded analysis, one sheet or more for each page of its file."""
     _register_font()
     words = catalogue()[language]
@@ -50,7 +50,7 @@ def pdf(analysis: Analysis, folder: Path, *, language: Language = "en") -> bytes
     for index, findings in enumerate(analysis.pages):
         if index:
             story.append(PageBreak())
-        story += _sheet(analysis, index, findings, folder, words, language)
+        story += _sheet(analysis, index, findings, kept, words, language)
     buffer = BytesIO()
     document = SimpleDocTemplate(
         buffer,
@@ -75,7 +75,7 @@ def pdf(analysis: Analysis, folder: Path, *, language: Language = "en") -> bytes
 
 
 def _sheet(
-    analysis: Analysis, index: int, findings: Mapping[str, Any], folder: Path, words: Words, language: Language
+    analysis: Analysis, index: int, findings: Mapping[str, Any], kept: AnalysisFiles, words: Words, language: Language
 ) -> list[Flowable]:
     of_pages = words["report.page"].format(page=index + 1, pages=len(analysis.pages)) if len(analysis.pages) > 1 else ""
     when = analysis.created_at.strftime("%Y-%m-%d %H:%M UTC")
@@ -86,7 +86,7 @@ def _sheet(
         Spacer(1, 4 * mm),
         _decision(findings, words),
         Spacer(1, 4 * mm),
-        _picture(folder, index, findings, language),
+        _picture(kept, analysis.id, index, findings, language),
         Paragraph(words["report.findings"], _HEAD),
         *_fractures(findings, words),
         KeepTogether([Paragraph(words["report.models"], _HEAD), _models(findings, words)]),
@@ -107,8 +107,10 @@ def _decision(findings: Mapping[str, Any], words: Words) -> Flowable:
     return box
 
 
-def _picture(folder: Path, index: int, findings: Mapping[str, Any], language: Language) -> Flowable:
-    pixels = pictures.overlay_pixels(folder, index, findings, language=language)
+def _picture(
+    kept: AnalysisFiles, analysis_id: str, index: int, findings: Mapping[str, Any], language: Language
+) -> Flowable:
+    pixels = pictures.overlay_pixels(kept, analysis_id, index, findings, language=language)
     height, width = pixels.shape[:2]
     shrink = min(1.0, _PICTURE_SIDE_PX / max(height, width))
     size = (max(1, round(width * shrink)), max(1, round(height * shrink)))

@@ -8,7 +8,7 @@ from sqlalchemy import and_, or_, select
 from osteon.service.claims import Claims
 from osteon.service.runners import LOOK_SECONDS, Periodic
 from osteon.service.store import FINISHED, AnalysisStore
-from osteon.service.tables import AnalysisRow, now
+from osteon.service.tables import AnalysisRow, UploadRow, now
 
 ORPHAN_AGE = timedelta(hours=1)
 """Files without a row may belong to an upload that is being taken in; after this time they do not."""
@@ -49,6 +49,7 @@ def remove_orphans(store: AnalysisStore, *, age: timedelta = ORPHAN_AGE) -> int:
         for start in range(0, len(found), _AT_A_TIME):
             some = found[start : start + _AT_A_TIME]
             known |= set(session.scalars(select(AnalysisRow.id).where(AnalysisRow.id.in_(some))))
+            known |= set(session.scalars(select(UploadRow.id).where(UploadRow.id.in_(some))))
     orphans = [analysis_id for analysis_id in found if analysis_id not in known]
     for analysis_id in orphans:
         store.files.remove(analysis_id)

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from osteon.errors import NotAllowed, NotSignedIn, OsteonError, TooManyRequests, TooManyWaiting
+from osteon.errors import NotAllowed, NotSignedIn, OffsetMismatch, OsteonError, TooManyRequests, TooManyWaiting
 from osteon.service import logs
 
 logger = logging.getLogger(__name__)
@@ -59,6 +59,8 @@ def _headers(error: OsteonError) -> dict[str, str]:
             return {"Retry-After": str(RETRY_AFTER_SECONDS)}
         case TooManyRequests():
             return {"Retry-After": str(error.retry_after_seconds)}
+        case OffsetMismatch():
+            return {"Upload-Offset": str(error.received_bytes)}
         case NotSignedIn():
             return {"WWW-Authenticate": 'Bearer realm="osteon"'}
         case NotAllowed(scope=scope) if scope:

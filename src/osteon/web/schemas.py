@@ -7,7 +7,8 @@ from pydantic import BaseModel, Field
 
 from osteon.findings import BoneEvidence, Decision, Grade, ModelRef
 from osteon.inference.card import Card
-from osteon.service.store import Analysis, Status
+from osteon.service.resumables import Resumable
+from osteon.service.store import Analysis, Status, gravest
 
 API = "/api/v1"
 
@@ -78,6 +79,8 @@ class LinksOut(BaseModel):
     self: str
     events: str
     image: str
+    thumbnail: str
+    pixels: str
     bone: str
     overlay: str
     report: str
@@ -96,6 +99,8 @@ class AnalysisSummary(BaseModel):
     decision: Decision | None = Field(description="the gravest of all pages; null until it succeeded")
     page_count: int = Field(description="0 until it succeeded")
     error: ErrorOut | None = Field(description="why it failed")
+    study: str = Field(description="the same for all views of one study; empty where nothing groups it")
+    seen: bool = Field(description="whether somebody looked at the result")
     links: LinksOut
 
     @classmethod
@@ -144,6 +149,68 @@ class AnalysesOut(BaseModel):
     next_cursor: str | None = Field(description="give it as `cursor` for older ones; null at the end")
 
 
+class SeenIn(BaseModel, extra="forbid"):
+    """What may be changed of an analysis."""
+
+    seen: bool = Field(description="whether somebody looked at the result")
+
+
+class StudyOut(BaseModel):
+    """The views of one study together."""
+
+    study: str
+    decision: Decision | None = Field(description="the gravest of all views; null while none succeeded")
+    finished: bool = Field(description="whether nothing more will happen to any view")
+    analyses: list[AnalysisSummary] = Field(description="its views, oldest first")
+
+    @classmethod
+    def of(cls, study: str, analyses: list[Analysis]) -> Self:
+        """The study of these analyses, newest first."""
+        views = [AnalysisSummary.of(analysis) for analysis in reversed(analyses)]
+        decision = gravest([{"decision": view.decision} for view in views])
+        return cls(study=study, decision=decision, finished=all(one.finished for one in analyses), analyses=views)
+
+
+class UploadIn(BaseModel, extra="forbid"):
+    """A file that will come in pieces."""
+
+    name: str = Field(max_length=1024, description="what the sender calls it")
+    size_bytes: int = Field(ge=1, description="of the whole file")
+    study: str = Field(default="", max_length=1024, description="the sender's word for what groups files")
+
+
+class UploadLinksOut(BaseModel):
+    """Where an upload goes on."""
+
+    self: str
+    preview: str
+    analysis: str
+
+
+class UploadOut(BaseModel):
+    """A file that comes in pieces, as it stands."""
+
+    id: str
+    name: str
+    size_bytes: int
+    received_bytes: int = Field(description="the next piece begins here")
+    created_at: datetime
+    links: UploadLinksOut
+
+    @classmethod
+    def of(cls, upload: Resumable) -> Self:
+        """An upload as it stands."""
+        base = f"{API}/uploads/{upload.id}"
+        return cls(
+            id=upload.id,
+            name=upload.name,
+            size_bytes=upload.size_bytes,
+            received_bytes=upload.received_bytes,
+            created_at=upload.created_at,
+            links=UploadLinksOut(self=base, preview=f"{base}/preview", analysis=f"{base}/analysis"),
+        )
+
+
 class CutsOut(BaseModel):
     """The gate's operating point: the least values of a radiograph."""
 
@@ -159,11 +226,21 @@ class PreviewOut(BaseModel):
     reason: str | None = Field(description="why not: no_bone, small_area or low_confidence")
     cuts: CutsOut
     mask: str = Field(description="data URL of an RGBA PNG to lay over the preview, coarser than it")
+    image: str | None = Field(description="data URL of the preview itself, JPEG, where the server made it")
     models: dict[str, ModelOut]
     timing_ms: dict[str, float]
 
     @classmethod
-    def of(cls, bone: BoneEvidence, card: Card, gate: ModelRef, *, mask: str, timing_ms: dict[str, float]) -> Self:
+    def of(
+        cls,
+        bone: BoneEvidence,
+        card: Card,
+        gate: ModelRef,
+        *,
+        mask: str,
+        image: str | None,
+        timing_ms: dict[str, float],
+    ) -> Self:
         """The answer to a preview."""
         cuts = CutsOut(area_fraction=card.cut("area_fraction"), confidence=card.cut("confidence"))
         return cls(
@@ -172,6 +249,7 @@ class PreviewOut(BaseModel):
             reason=_reason(bone, cuts),
             cuts=cuts,
             mask=mask,
+            image=image,
             models={"gate": ModelOut.model_validate(gate.to_json())},
             timing_ms={name: round(ms, 1) for name, ms in timing_ms.items()},
         )
@@ -195,11 +273,7 @@ def _reason(bone: BoneEvidence, cuts: CutsOut) -> str | None:
     return "small_area" if bone.area_fraction < cuts.area_fraction else "low_confidence"
 
 
-_GRAVEST: tuple[Decision, ...] = ("fracture", "doubt", "no_fracture", "not_a_radiograph")
-
-
 def _summary(analysis: Analysis) -> dict[str, Any]:
-    decisions = {page["decision"] for page in analysis.pages}
     return {
         "id": analysis.id,
         "status": analysis.status,
@@ -208,9 +282,11 @@ def _summary(analysis: Analysis) -> dict[str, Any]:
         "size_bytes": analysis.size_bytes,
         "created_at": analysis.created_at,
         "finished_at": analysis.finished_at,
-        "decision": next((decision for decision in _GRAVEST if decision in decisions), None),
+        "decision": analysis.decision or gravest(analysis.pages),
         "page_count": len(analysis.pages),
         "error": analysis.error,
+        "study": analysis.study,
+        "seen": analysis.seen_at is not None,
         "links": _links(analysis.id),
     }
 
@@ -221,6 +297,8 @@ def _links(analysis_id: str) -> LinksOut:
         self=base,
         events=f"{base}/events",
         image=f"{base}/image.png",
+        thumbnail=f"{base}/thumbnail.jpg",
+        pixels=f"{base}/pixels",
         bone=f"{base}/bone.png",
         overlay=f"{base}/overlay.png",
         report=f"{base}/report.pdf",

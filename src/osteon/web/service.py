@@ -1,30 +1,22 @@
 """What the requests of one application share: pipeline, store, runner, metrics; and what they ask of them."""
 
 import hashlib
-import time
-from base64 import b64encode
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
-from osteon.errors import ImageTooLarge, InvalidImage, OsteonError
-from osteon.files import Limits, read
-from osteon.inference.analysis import failure
 from osteon.inference.pipeline import Pipeline
-from osteon.service import pictures
 from osteon.service.claims import Claims, worker_name
 from osteon.service.database import Hold
-from osteon.service.decoded import DecodedPages, Page
+from osteon.service.intake import Intake, Reading
 from osteon.service.jobs import Job
 from osteon.service.metrics import Metrics
+from osteon.service.resumables import Resumables
 from osteon.service.retention import Upkeep
 from osteon.service.runners import ImmediateRunner, PoolRunner, Runner
 from osteon.service.settings import Settings
 from osteon.service.store import Analysis, AnalysisStore, Upload
-from osteon.web.schemas import FileErrorOut, PreviewOut
-
-PREVIEW_SIDE_PX = 512
-PREVIEW_BYTES = 4 * 2**20
-_PREVIEW_LIMITS = Limits(max_bytes=PREVIEW_BYTES, max_side_px=PREVIEW_SIDE_PX, max_pages=1)
+from osteon.web.schemas import FileErrorOut
 
 
 @dataclass(frozen=True)
@@ -38,8 +30,9 @@ class Service:
     upkeep: Upkeep
     claims: Claims
     metrics: Metrics
-    shelf: DecodedPages
-    models: str
+    reading: Reading
+    intake: Intake
+    resumables: Resumables
     _opened: ExitStack
 
     @classmethod
@@ -56,12 +49,14 @@ class Service:
         store = AnalysisStore.of(settings)
         claims = Claims(store.database, settings, worker_name())
         metrics = Metrics(waiting=store.waiting, detector_loaded=lambda: pipeline.detector.loaded)
-        shelf = DecodedPages()
-        job = Job(store, claims, pipeline, metrics, shelf=shelf)
-        runner = _runner(settings, job)
-        models = models_key(settings)
-        upkeep = Upkeep(store, claims)
-        return cls(settings, pipeline, store, runner, upkeep, claims, metrics, shelf, models, ExitStack())
+        reading = Reading.of(settings)
+        runner = _runner(settings, Job(store, claims, pipeline, metrics, reading))
+        intake = Intake(
+            settings, store, reading, models_key(settings), runner.submit, hands_over=not settings.queue_url
+        )
+        resumables = Resumables(store.database, store.files, reading.scratch)
+        upkeep = Upkeep(store, claims, also=(resumables.sweep,))
+        return cls(settings, pipeline, store, runner, upkeep, claims, metrics, reading, intake, resumables, ExitStack())
 
     def start(self) -> None:
         """Take up what an earlier process left.
@@ -72,6 +67,7 @@ class Service:
         if self.store.database.embedded and not self.settings.queue_url:
             self._opened.callback(Hold(self.settings.data_dir).release)
             self.claims.release_all()
+        self.reading.start()
         self.runner.start()
         self.upkeep.start()
 
@@ -79,64 +75,16 @@ class Service:
         """Finish or hand back what runs, and close the store."""
         self.upkeep.stop()
         self.runner.stop()
+        self.reading.stop()
         self._opened.close()
         self.store.close()
 
-    def preview(self, upload: Upload) -> PreviewOut:
-        """The gate's answer to a preview of at most 512 px; never touches the detector.
-
-        Raises:
-            InvalidImage: no picture.
-            ImageTooLarge: more pixels or bytes than a preview has.
-        """
-        started = time.perf_counter()
-        try:
-            radiograph = read(upload.content, name=upload.name, limits=_PREVIEW_LIMITS)[0]
-        except ImageTooLarge as error:
-            hint = f"scale the preview to {PREVIEW_SIDE_PX} px, or send the full-size image to /api/v1/analyses"
-            raise ImageTooLarge(error.message, hint=hint) from error
-        decoded = time.perf_counter()
-        bone = self.pipeline.bone(radiograph)
-        timing = {"read": (decoded - started) * 1000, "gate": (time.perf_counter() - decoded) * 1000}
-        self.metrics.gated(bone)
-        assert bone.probability_map is not None
-        mask = "data:image/png;base64," + b64encode(pictures.mask_png(bone.probability_map)).decode()
-        gate = self.pipeline.gate
-        return PreviewOut.of(bone, gate.card, gate.ref, mask=mask, timing_ms=timing)
-
     def accept(
-        self, uploads: list[Upload], *, owner: str = "", again: bool = False
+        self, uploads: Sequence[Upload], *, owner: str = "", study: str = "", again: bool = False, shelved: str = ""
     ) -> tuple[list[Analysis], list[FileErrorOut]]:
-        """Take files in for analysis; those that cannot be decoded are named, the others go on.
-
-        Args:
-            owner: whose analyses they are.
-            again: analyse anew what was analysed already.
-
-        Raises:
-            TooManyWaiting: the queue is full.
-            InvalidImage: no file can be decoded (the first one's reason).
-        """
-        limit = self.settings.queue_limit
-        self.store.check_queue(1, queue_limit=limit)
-        sound: list[tuple[Upload, list[Page]]] = []
-        errors: list[FileErrorOut] = []
-        first: OsteonError | None = None
-        for upload in uploads:
-            try:
-                sound.append((upload, self.shelf.checked(upload.content, name=upload.name)))
-            except InvalidImage as error:
-                first = first or error
-                errors.append(FileErrorOut(**failure(upload.name, error).to_json()))
-        if first and not sound:
-            raise first
-        files = [upload for upload, _ in sound]
-        accepted = self.store.add(files, queue_limit=limit, owner=owner, models=self.models, again=again)
-        for one, (_, pages) in zip(accepted, sound, strict=True):
-            if one.new:
-                self.shelf.put(one.analysis.id, pages)
-                self.runner.submit(one.analysis.id)
-        return [one.analysis for one in accepted], errors
+        """Take files in for analysis, as `Intake.accept` does; those that cannot be decoded are named."""
+        taken = self.intake.accept(uploads, owner=owner, study=study, again=again, shelved=shelved)
+        return list(taken.analyses), [FileErrorOut(**one.to_json()) for one in taken.failures]
 
 
 def models_key(settings: Settings) -> str:

@@ -1,27 +1,33 @@
-"""Analyses: files taken in, their list, one as it stands, its removal, its progress."""
+"""Analyses: files taken in, their list, one as it stands, its end, its progress; studies."""
 
-import asyncio
-import json
-import time
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
-from osteon.service.store import Analysis, Status
+from osteon.errors import AnalysisNotFound
+from osteon.findings import Decision
+from osteon.service.store import Status
+from osteon.web import streams
 from osteon.web.access import Analysing, Reading
-from osteon.web.routes.shared import AnalysisId, Decoding, Responses, Shared, form, found, problems_of, settled
-from osteon.web.schemas import API, AcceptedOut, AnalysesOut, AnalysisOut, AnalysisSummary
-from osteon.web.service import Service
+from osteon.web.routes.shared import (
+    Again,
+    AnalysisId,
+    Decoding,
+    Responses,
+    Shared,
+    Stopping,
+    WaitSeconds,
+    accepted,
+    form,
+    problems_of,
+)
+from osteon.web.schemas import API, AcceptedOut, AnalysesOut, AnalysisOut, AnalysisSummary, SeenIn, StudyOut
 from osteon.web.uploads import received
 
-MOST_WAIT_SECONDS = 300.0
-_EVENTS_LOOK_SECONDS = 0.05
-_HEARTBEAT_SECONDS = 15.0
-_MOST_EVENTS_SECONDS = 600.0
+_MOST_VIEWS = 100
 
 _DONE: Responses = {200: {"model": AcceptedOut, "description": "all finished"}}
 _SSE: Responses = {200: {"content": {"text/event-stream": {}}}}
@@ -40,25 +46,31 @@ async def analyse(
     request: Request,
     service: Shared,
     decoding: Decoding,
+    stopping: Stopping,
     caller: Analysing,
-    wait: Annotated[float, Query(ge=0, le=MOST_WAIT_SECONDS, description="seconds to hold the answer")] = 0,
+    wait: WaitSeconds = 0,
+    again: Again = False,
 ) -> Response:
-    """Take one or more files in for analysis; with `wait`, hold the answer until all are finished or time is over."""
-    settings = service.settings
-    uploads = await received(request, max_bytes=settings.max_upload_bytes, max_files=settings.max_files)
-    accept = partial(service.accept, uploads, owner=caller.owner)
-    analyses, errors = await to_thread.run_sync(accept, limiter=decoding)
-    analyses = await settled(service, analyses, seconds=wait)
-    done = wait > 0 and all(analysis.finished for analysis in analyses)
-    answer = AcceptedOut.of(analyses, errors).model_dump(mode="json", exclude_unset=len(analyses) != 1 or bool(errors))
-    return JSONResponse(answer, status_code=200 if done else 202)
+    """Take files in for analysis, a ZIP archive as the batch of its pictures; with `wait`, hold the answer until
+    all are finished or time is over. What was analysed already is not analysed again, unless `again` asks for it.
+    """
+    settings, scratch = service.settings, service.reading.scratch
+    most = {"max_bytes": settings.max_upload_bytes, "max_files": settings.max_files}
+    async with received(request, scratch, **most) as sent:
+        accept = partial(service.accept, sent.files, owner=caller.owner, study=sent.study, again=again)
+        analyses, errors = await to_thread.run_sync(accept, limiter=decoding)
+    return await accepted(service, analyses, errors, wait=wait, stopping=stopping)
 
 
 @router.get("/analyses", responses=problems_of(422))
-def list_analyses(
+def list_analyses(  # noqa: PLR0913 - each is a parameter of the request
     service: Shared,
     caller: Reading,
     status: Annotated[Status | None, Query(description="only those with this status")] = None,
+    decision: Annotated[Decision | None, Query(description="only those with this decision")] = None,
+    search: Annotated[str, Query(max_length=255, description="only those whose name holds this")] = "",
+    study: Annotated[str | None, Query(max_length=64, description="only the views of this study")] = None,
+    unseen: Annotated[bool, Query(description="only results that nobody looked at")] = False,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[
         str | None, Query(pattern="^[0-9]{1,18}$", description="`next_cursor` of the answer before")
@@ -66,7 +78,14 @@ def list_analyses(
 ) -> AnalysesOut:
     """Analyses, newest first."""
     listed = service.store.page(
-        owner=caller.sees, status=status, limit=limit + 1, before=int(cursor) if cursor else None
+        owner=caller.sees,
+        status=status,
+        decision=decision,
+        search=search,
+        study=study,
+        unseen=unseen,
+        limit=limit + 1,
+        before=int(cursor) if cursor else None,
     )
     shown = listed[:limit]
     more = len(listed) > limit
@@ -80,10 +99,32 @@ def show_analysis(analysis_id: AnalysisId, service: Shared, caller: Reading) -> 
     return AnalysisOut.of(service.store.find(analysis_id, owner=caller.sees))
 
 
+@router.patch("/analyses/{analysis_id}", responses=problems_of(404, 422))
+def mark_analysis(analysis_id: AnalysisId, change: SeenIn, service: Shared, caller: Reading) -> AnalysisOut:
+    """Note that somebody looked at the result, or that it shall count as new."""
+    return AnalysisOut.of(service.store.mark_seen(analysis_id, seen=change.seen, owner=caller.sees))
+
+
+@router.post("/analyses/{analysis_id}/cancel", responses=problems_of(404, 422))
+def cancel_analysis(analysis_id: AnalysisId, service: Shared, caller: Analysing) -> AnalysisOut:
+    """Cancel an analysis: at once where it waits, soon where it runs; nothing happens to a finished one."""
+    return AnalysisOut.of(service.store.cancel(analysis_id, owner=caller.sees, actor=caller.name))
+
+
 @router.delete("/analyses/{analysis_id}", status_code=204, responses=problems_of(404, 422))
 def remove_analysis(analysis_id: AnalysisId, service: Shared, caller: Analysing) -> None:
     """Remove an analysis with all its files; what is running of it is thrown away."""
     service.store.remove(analysis_id, owner=caller.sees, actor=caller.name)
+    service.reading.shelf.drop(analysis_id)
+
+
+@router.get("/studies/{study}", responses=problems_of(404, 422))
+def show_study(study: Annotated[str, Path(max_length=64)], service: Shared, caller: Reading) -> StudyOut:
+    """The views of one study, at most the newest 100, and the gravest of their decisions."""
+    views = service.store.page(owner=caller.sees, study=study, limit=_MOST_VIEWS) if study else []
+    if not views:
+        raise AnalysisNotFound("no analysis belongs to this study", hint="take `study` from an analysis")
+    return StudyOut.of(study, views)
 
 
 @router.get(
@@ -91,25 +132,14 @@ def remove_analysis(analysis_id: AnalysisId, service: Shared, caller: Analysing)
     response_class=Response,
     responses=_SSE | problems_of(404, 422),
 )
-async def events(analysis_id: AnalysisId, service: Shared, caller: Reading) -> StreamingResponse:
+async def events(analysis_id: AnalysisId, service: Shared, stopping: Stopping, caller: Reading) -> StreamingResponse:
     """Progress as server-sent events: `progress` with `id`, `status`, `progress` at each change, `finished` last."""
     analysis = await to_thread.run_sync(partial(service.store.find, analysis_id, owner=caller.sees))
-    return StreamingResponse(_events(service, analysis), media_type="text/event-stream")
+    return StreamingResponse(streams.of_one(service.store, analysis, stopping), media_type="text/event-stream")
 
 
-async def _events(service: Service, analysis: Analysis) -> AsyncIterator[str]:
-    told = ""
-    started = spoken = time.monotonic()
-    current: Analysis | None = analysis
-    while current and time.monotonic() - started < _MOST_EVENTS_SECONDS:
-        data = json.dumps({"id": current.id, "status": current.status, "progress": round(current.progress, 3)})
-        if data != told:
-            told, spoken = data, time.monotonic()
-            yield f"event: {'finished' if current.finished else 'progress'}\ndata: {data}\n\n"
-        elif time.monotonic() - spoken > _HEARTBEAT_SECONDS:
-            spoken = time.monotonic()
-            yield ": still here\n\n"
-        if current.finished:
-            return
-        await asyncio.sleep(_EVENTS_LOOK_SECONDS)
-        current = await found(service, analysis.id)
+@router.get("/events", response_class=Response, responses=_SSE)
+async def all_events(service: Shared, stopping: Stopping, caller: Reading) -> StreamingResponse:
+    """Changes of all analyses as server-sent events: `changed` with the analysis as in lists, `removed` with `id`."""
+    stream = streams.of_all(service.store, caller.sees, stopping)
+    return StreamingResponse(stream, media_type="text/event-stream")

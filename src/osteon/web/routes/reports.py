@@ -22,6 +22,6 @@ def report_file(analysis_id: AnalysisId, service: Shared, caller: Reading, langu
     """The report of all pages, for printing."""
     analysis = service.store.find(analysis_id, owner=caller.sees)
     page_of(analysis, 1)
-    content = report.pdf(analysis, service.store.folder(analysis.id), language=language)
+    content = report.pdf(analysis, service.store.files, language=language)
     disposition = f'inline; filename="osteon-{analysis.id[:8]}.pdf"'
     return Response(content, media_type="application/pdf", headers={"Content-Disposition": disposition})

@@ -3,17 +3,21 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from threading import Event
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
 
 from osteon.errors import AnalysisNotFound
 from osteon.service.store import Analysis
 from osteon.web import problems
+from osteon.web.schemas import AcceptedOut, FileErrorOut
 from osteon.web.service import Service
-from osteon.web.uploads import FIELD
+from osteon.web.uploads import FIELD, STUDY_FIELD
 
+MOST_WAIT_SECONDS = 300.0
 _LOOK_SECONDS = 0.03
 
 Responses = dict[int | str, dict[str, Any]]
@@ -27,14 +31,32 @@ def service_of(request: Request) -> Service:
 
 
 def decoding_of(request: Request) -> CapacityLimiter:
-    """How many requests may decode a picture at once."""
+    """How many requests may have a file decoded, or wait for that, at once."""
     limiter = request.app.state.decoding
     assert isinstance(limiter, CapacityLimiter)
     return limiter
 
 
+def previewing_of(request: Request) -> CapacityLimiter:
+    """The same for previews, which large files do not hold up."""
+    limiter = request.app.state.previewing
+    assert isinstance(limiter, CapacityLimiter)
+    return limiter
+
+
+def stopping_of(request: Request) -> Event:
+    """Set when the server is about to stop."""
+    stopping = request.app.state.stopping
+    assert isinstance(stopping, Event)
+    return stopping
+
+
 Shared = Annotated[Service, Depends(service_of)]
 Decoding = Annotated[CapacityLimiter, Depends(decoding_of)]
+Previewing = Annotated[CapacityLimiter, Depends(previewing_of)]
+Stopping = Annotated[Event, Depends(stopping_of)]
+WaitSeconds = Annotated[float, Query(ge=0, le=MOST_WAIT_SECONDS, description="seconds to hold the answer")]
+Again = Annotated[bool, Query(description="analyse anew what was analysed already")]
 AnalysisId = Annotated[str, Path(description="id of the analysis")]
 PageNumber = Annotated[int, Query(ge=1, le=10_000, description="page or frame, from 1")]
 
@@ -57,7 +79,8 @@ def _header(name: str, kind: str) -> dict[str, Any]:
 _WHY: dict[int, dict[str, Any]] = {
     401: {"description": "no key, or none that works", "headers": _header("WWW-Authenticate", "string")},
     403: {"description": "the key may not do this, or another site asked for it"},
-    404: {"description": "no such analysis, or it has no picture yet"},
+    404: {"description": "no such analysis or upload, or no picture of it yet"},
+    409: {"description": "the upload is not where the request takes it to be"},
     413: {"description": "the body, or the picture, is over the limit"},
     422: {"description": "no picture, one that cannot be decoded, or a wrong parameter"},
     429: {"description": "too many analyses wait, or too many requests", "headers": _header("Retry-After", "integer")},
@@ -70,19 +93,30 @@ PNG: Responses = {200: {"content": {"image/png": {}}}}
 def form(*, many: bool) -> dict[str, Any]:
     """OpenAPI's description of a multipart body with the file, or files, in the field `file`."""
     one = {"type": "string", "format": "binary"}
-    field = {"type": "array", "items": one, "minItems": 1} if many else one
-    schema = {"type": "object", "required": [FIELD], "properties": {FIELD: field}}
+    study = {"type": "string", "description": "the sender's word for what groups the files"}
+    properties = {FIELD: {"type": "array", "items": one, "minItems": 1}, STUDY_FIELD: study} if many else {FIELD: one}
+    schema = {"type": "object", "required": [FIELD], "properties": properties}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
-async def settled(service: Service, analyses: Sequence[Analysis], *, seconds: float) -> list[Analysis]:
-    """The analyses once all are finished, or as they stand when the time is over."""
+async def accepted(
+    service: Service, analyses: Sequence[Analysis], errors: list[FileErrorOut], *, wait: float, stopping: Event
+) -> Response:
+    """The answer to files taken in, held until all are finished or time is over."""
+    current = await settled(service, analyses, seconds=wait, stopping=stopping)
+    done = wait > 0 and all(analysis.finished for analysis in current)
+    answer = AcceptedOut.of(current, errors).model_dump(mode="json", exclude_unset=len(current) != 1 or bool(errors))
+    return JSONResponse(answer, status_code=200 if done else 202)
+
+
+async def settled(service: Service, analyses: Sequence[Analysis], *, seconds: float, stopping: Event) -> list[Analysis]:
+    """The analyses once all are finished, or as they stand when the time is over or the server stops."""
     until = time.monotonic() + seconds
     current = list(analyses)
     while not all(analysis.finished for analysis in current):
         current = [await found(service, analysis.id) or analysis for analysis in current]
         left = until - time.monotonic()
-        if left <= 0:
+        if left <= 0 or stopping.is_set():
             break
         await asyncio.sleep(min(_LOOK_SECONDS, left))
     return current
@@ -99,11 +133,16 @@ async def found(service: Service, analysis_id: str) -> Analysis | None:
 def page_of(analysis: Analysis, page: int) -> Mapping[str, Any]:
     """The findings of a page, counted from 1; raises AnalysisNotFound where there are none (yet)."""
     if page > len(analysis.pages):
-        raise AnalysisNotFound(
-            f"the analysis has no findings of page {page} (it is {analysis.status}, {len(analysis.pages)} pages)",
-            hint="wait until the analysis succeeded, and ask for a page that the file has",
-        )
+        raise no_page(analysis, page)
     return analysis.pages[page - 1]
+
+
+def no_page(analysis: Analysis, page: int) -> AnalysisNotFound:
+    """The error where an analysis has no such page (yet)."""
+    return AnalysisNotFound(
+        f"the analysis has no findings of page {page} (it is {analysis.status}, {len(analysis.pages)} pages)",
+        hint="wait until the analysis succeeded, and ask for a page that the file has",
+    )
 
 
 def png(content: bytes) -> Response:

@@ -42,6 +42,7 @@ def _add_uploads() -> None:
         sa.Column("name", sa.String(255), nullable=False),
         sa.Column("size_bytes", sa.BigInteger, nullable=False),
         sa.Column("received_bytes", sa.BigInteger, nullable=False),
+        sa.Column("parts", sa.JSON, nullable=False),
         sa.Column("study", sa.String(64), nullable=False),
         sa.Column("created_at", _MOMENT, nullable=False),
     )
