@@ -9,6 +9,7 @@ branch_labels = None
 depends_on = None
 
 _MOMENT = sa.DateTime(timezone=True)
+_GRAVEST_FIRST = ("fracture", "doubt", "no_fracture", "not_a_radiograph")
 
 
 def upgrade() -> None:
@@ -29,9 +30,20 @@ def _widen_analyses() -> None:
     op.add_column("analyses", sa.Column("cancel_requested", sa.Boolean, nullable=False, server_default=sa.false()))
     op.add_column("analyses", sa.Column("changed_at", _MOMENT, nullable=False, server_default="1970-01-01 00:00:00"))
     op.execute(sa.text("UPDATE analyses SET changed_at = COALESCE(finished_at, created_at)"))
+    _fill_decisions()
     op.create_index("ix_analyses_content_key", "analyses", ["content_key"], unique=True)
     for name in ("owner", "changed_at", "study", "decision", "removal_at"):
         op.create_index(f"ix_analyses_{name}", "analyses", [name])
+
+
+def _fill_decisions() -> None:
+    """The gravest of all pages, which version 0.1 worked out each time it was asked."""
+    analyses = sa.table("analyses", sa.column("number"), sa.column("pages", sa.JSON), sa.column("decision"))
+    connection = op.get_bind()
+    for number, pages in connection.execute(sa.select(analyses.c.number, analyses.c.pages)).all():
+        found = {page["decision"] for page in pages}
+        gravest = next((decision for decision in _GRAVEST_FIRST if decision in found), None)
+        connection.execute(sa.update(analyses).where(analyses.c.number == number).values(decision=gravest))
 
 
 def _add_uploads() -> None:
