@@ -15,12 +15,11 @@ from osteon.datasets.case import Manifest
 from osteon.datasets.split import Split
 from osteon.errors import ConfigurationError, InvalidDataset, ModelMismatch
 from osteon.inference.pipeline import DETECTOR_FILE, GATE_FILE
-from osteon.inference.session import Session
 from osteon.models.nanocsp import NanoCsp
 from osteon.training.architectures import build, start
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.config import TUNING_LOOP, DetectorSettings, LoopSettings, TuningSettings
-from osteon.training.export import DetectorOutput, export
+from osteon.training.export import export, parity
 from osteon.training.fine_tuning import FineTuning, Parts, TuningData, merged
 from osteon.training.pictures import load
 from osteon.training.runs import Run, fine_tune_detector, train_detector
@@ -37,7 +36,7 @@ DETECTOR = DetectorSettings(
 )
 BASE = LoopSettings(epochs=30, batch=6, warmup_steps=5, evaluate_every=10, learning_rate=2e-3, ema=0.95)
 LOOP = replace(
-    TUNING_LOOP, epochs=10, batch=6, warmup_steps=2, learning_rate=1e-3, pretrained_rate=1e-3, ema=0.9, evaluate_every=2
+    TUNING_LOOP, epochs=8, batch=6, warmup_steps=2, learning_rate=1e-3, pretrained_rate=1e-3, ema=0.9, evaluate_every=2
 )
 TUNING = TuningSettings(anchor=0.1, replay=1.0, margin=0.05)
 FORGETFUL = TuningSettings(anchor=0.0, replay=0.0, margin=0.05)
@@ -74,10 +73,17 @@ def history(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
 
 
+@pytest.fixture(scope="module")
+def tuned(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Checkpoint]:
+    """The detector of squares trained on for rings."""
+    folder = tmp_path_factory.mktemp("tuned")
+    return folder, tune(trained, folder)
+
+
 class TestForgetting:
-    def test_the_new_figure_rises_and_the_old_holds(self, trained: Trained, tmp_path: Path) -> None:
-        best = tune(trained, tmp_path)
-        first = history(tmp_path)[0]
+    def test_the_new_figure_rises_and_the_old_holds(self, tuned: tuple[Path, Checkpoint]) -> None:
+        folder, best = tuned
+        first = history(folder)[0]
         assert first["epoch"] == 0
         assert first["kept"] > 0.7, "the detector had not learned the squares"
         assert best.metrics["kept"] >= first["kept"] - TUNING.margin
@@ -106,10 +112,9 @@ class TestForgetting:
 
         assert way(3.0) < 0.6 * way(0.0)
 
-    def test_normalisation_keeps_its_statistics(self, trained: Trained, tmp_path: Path) -> None:
+    def test_normalisation_keeps_its_statistics(self, trained: Trained, tuned: tuple[Path, Checkpoint]) -> None:
         begun = Checkpoint.read(Path(trained.weights)).weights
-        tune(trained, tmp_path, epochs=1)
-        learned = Checkpoint.read(tmp_path / "last.pt").resume["model"]
+        learned = Checkpoint.read(tuned[0] / "last.pt").resume["model"]
         for name, value in begun.items():
             if "running" in name:
                 assert torch.equal(value, learned[name]), name
@@ -135,8 +140,8 @@ class TestRun:
         assert parts.resume["task"]["kept_at_start"] == whole.resume["task"]["kept_at_start"] is not None
         assert all(torch.equal(value, parts.weights[name]) for name, value in whole.weights.items())
 
-    def test_the_checkpoint_tells_how(self, trained: Trained, tmp_path: Path) -> None:
-        best = tune(trained, tmp_path, epochs=1)
+    def test_the_checkpoint_tells_how(self, trained: Trained, tuned: tuple[Path, Checkpoint]) -> None:
+        _, best = tuned
         assert best.settings["tuning"] == {"anchor": 0.1, "replay": 1.0, "margin": 0.05}
         assert best.settings["pictures"] == {"fractured": 6, "normal": 6, "valid": 8, "kept": 12, "kept_valid": 8}
         assert best.split_hash == trained.data.split.hash
@@ -198,15 +203,12 @@ class TestReleased:
     def test_the_released_detector_says_in_torch_what_it_says_in_onnx(self) -> None:
         model = build("detector", "nanocsp")
         assert start(model, str(DETECTOR_FILE))
-        session = Session(DETECTOR_FILE, task="detector", threads=1)
+        settings = {"detector": {"side_px": 640}}
+        restored = Checkpoint("detector", "nanocsp", model.state_dict(), settings, "", 0, {}, {})
         square = models.radiograph_pixels(640, 640).astype(np.float32) / 255
-        with torch.inference_mode():
-            mine = DetectorOutput(model).eval()(torch.from_numpy(square)[None, None])
-        for (name, tolerance), value, expected in zip(
-            (("boxes", 1e-2), ("scores", 1e-5)), mine, session.run(square), strict=True
-        ):
-            assert float(np.abs(value[0].numpy() - expected).max()) < tolerance, name
-        assert float(session.run(square)[1].max()) > 0
+        result = parity(restored, DETECTOR_FILE, [square])
+        assert result.largest["boxes"] < 1e-2
+        assert result.largest["scores"] < 1e-5
 
     def test_its_training_only_layer_begins_by_saying_nothing(self) -> None:
         model = build("detector", "nanocsp")
@@ -214,15 +216,13 @@ class TestReleased:
         assert isinstance(model, NanoCsp)
         assert not model.mask_head.weight.any()
 
-    def test_a_detector_is_tuned_from_onnx_and_exported_again(self, trained: Trained, tmp_path: Path) -> None:
-        """Once around: checkpoint -> ONNX -> further training -> ONNX."""
+    def test_a_detector_is_tuned_from_onnx(self, trained: Trained, tmp_path: Path) -> None:
         path = tmp_path / "base.onnx"
         export(Checkpoint.read(Path(trained.weights)), path, models.detector_card(side_px=96))
-        best = tune(replace(trained, weights=str(path)), tmp_path / "run", epochs=1, evaluate_every=1)
+        tune(replace(trained, weights=str(path)), tmp_path / "run", epochs=1, evaluate_every=1, pretrained_rate=1e-4)
         rows = history(tmp_path / "run")
         assert rows[0]["kept"] > 0.7
-        assert rows[1]["kept"] > 0.7
-        export(best, tmp_path / "tuned.onnx", models.detector_card(side_px=96))
+        assert rows[1]["kept"] >= rows[0]["kept"] - TUNING.margin
 
     def test_an_eight_bit_file_is_refused(self) -> None:
         with pytest.raises(ModelMismatch, match="layers") as caught:

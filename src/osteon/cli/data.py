@@ -1,6 +1,7 @@
 """`osteon data`: data sets in, checked, split and out. Results go to standard output, all else to standard error."""
 
 import json
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,57 @@ def convert(source: Path, target: Path, to_format: str, format_name: str, images
     for loss in losses:
         message(f"note: {loss}")
     message(f"{len(manifest)} cases written as {to_format}")
+
+
+@data.command("export-feedback")
+@click.option("--data-dir", type=_PLACE, help="The server's data folder. [default: OSTEON_DATA_DIR]")
+@click.option("--out", type=_PLACE, required=True, help="Folder to write; a new or an empty one.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["coco", "cvat", "both"]),
+    default="both",
+    show_default=True,
+    help="annotations.json, annotations.xml, or both.",
+)
+@click.option("--since", type=click.DateTime(), help="Only answers given then or later (UTC).")
+@click.option(
+    "--copy-images/--no-copy-images",
+    default=True,
+    show_default=True,
+    help="Pages as PNG under neutral names, without any metadata.",
+)
+def export_feedback(data_dir: Path | None, out: Path, form: Any, since: datetime | None, copy_images: bool) -> None:
+    """Write readers' answers as a data set to train on.
+
+    Boxes that were accepted, redrawn or added become fractures; rejected ones do not. Pages with the verdict "no
+    fracture" become normals; "unsure" and "unusable" are left out. What a sender called a file, and comments, stay out.
+
+    \b
+    Examples:
+      osteon data export-feedback --data-dir osteon-data --out feedback
+      osteon data export-feedback --since 2026-11-01 --format cvat --out november
+    """
+    from osteon.service.feedback_export import export_feedback as write
+    from osteon.service.settings import Settings
+    from osteon.service.store import AnalysisStore
+
+    settings = Settings.from_environment(None, **({"data_dir": data_dir} if data_dir else {}))
+    if not settings.database_url and not settings.data_dir.is_dir():
+        raise ConfigurationError(f"no data folder {settings.data_dir}", hint="give the server's with --data-dir")
+    store = AnalysisStore.of(settings)
+    try:
+        done = write(store, out, form=form, since=since and since.replace(tzinfo=UTC), copy_images=copy_images)
+    finally:
+        store.close()
+    message(f"{done.fractured} fractured and {done.normal} normal pages, {done.boxes} boxes")
+    if done.open_boxes:
+        message(f"{done.open_boxes} boxes that nobody judged are marked to be ignored")
+    if done.without_box:
+        message(f"{done.without_box} fractured pages have no box; training passes them over")
+    for reason, count in done.left_out.items():
+        message(f"left out, {reason}: {count}")
+    click.echo(out)
 
 
 def _open(place: Path, format_name: str, images: Path | None) -> Manifest:

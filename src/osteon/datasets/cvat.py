@@ -80,8 +80,15 @@ def _read_case(element: ET.Element, path: Path, file_name: str) -> Case:
         instances=None if "not_annotated" in tags else instances,
         height_px=height,
         width_px=width,
+        patient=_pseudonym(element),
         split=element.get("subset", "") if element.get("subset") in ("train", "valid", "test") else "",
     )
+
+
+def _pseudonym(element: ET.Element) -> str:
+    """What groups pictures of one person: the attribute of a tag "patient"."""
+    found = element.find("tag[@label='patient']/attribute[@name='pseudonym']")
+    return (found.text or "") if found is not None else ""
 
 
 @dataclass(frozen=True)
@@ -203,6 +210,9 @@ def _write_case(root: ET.Element, number: int, case: Case) -> None:
     ):
         if holds:
             ET.SubElement(element, "tag", {"label": label, "source": "manual"})
+    if case.patient:
+        tag = ET.SubElement(element, "tag", {"label": "patient", "source": "manual"})
+        ET.SubElement(tag, "attribute", {"name": "pseudonym"}).text = case.patient
 
 
 def _write_shapes(instance: Instance, group: int) -> Iterator[ET.Element]:
