@@ -2,11 +2,13 @@
 
 import type { Draft, Mark } from "./draft";
 import { element, icon } from "./element";
-import type { Film } from "./film";
+import type { Film, Rectangle } from "./film";
 import type { Box, Fracture } from "./interface";
 import { Signal } from "./signal";
 import { percent, word } from "./words";
 
+const LABEL_PX = 24;
+const CORNERS_PX = 28; // what is written at the film's upper corners
 const NUDGE_PX = 4;
 const LEAST_PX = 4;
 
@@ -42,9 +44,7 @@ export class Boxes {
 
   private one(mark: Mark, index: number, fractures: Fracture[], selected: number): HTMLElement {
     const fracture = mark.of === null ? null : fractures[mark.of];
-    const text = fracture
-      ? `${index + 1} · ${word(`grade.${fracture.grade}`)} ${percent(fracture.probability)}`
-      : `${index + 1} · ${word("box.added")}`;
+    const what = fracture ? `${word(`grade.${fracture.grade}`)} ${percent(fracture.probability)}` : word("box.added");
     const judged = mark.status && fracture ? `, ${word(`box.${mark.status}`)}` : "";
     const sign = mark.status && icon(`box-${mark.status}`);
     const button = element(
@@ -52,9 +52,9 @@ export class Boxes {
       {
         type: "button",
         className: ["box", fracture?.grade ?? "own", mark.status ?? "", index === selected ? "selected" : ""].join(" ").trim(),
-        label: text + judged,
+        label: `${index + 1} · ${what}${judged}`,
       },
-      element("span", {}, sign, text),
+      element("span", {}, sign, String(index + 1), element("i", {}, ` · ${what}`)),
     );
     button.addEventListener("click", () => this.chosen.tell(index));
     button.addEventListener("keydown", (event) => this.nudge(event, index));
@@ -87,13 +87,20 @@ export class Boxes {
 
   private place(): void {
     if (!this.film.picture) return;
+    const labels: Rectangle[] = [];
     for (const [index, child] of [...this.element.children].entries()) {
       const { x, y, width, height } = this.film.onScreen(this.marks[index]!.box);
-      const style = (child as HTMLElement).style;
+      const { style } = child as HTMLElement;
       style.transform = `translate(${x.toFixed(1)}px, ${y.toFixed(1)}px)`;
       style.width = `${width.toFixed(1)}px`;
       style.height = `${height.toFixed(1)}px`;
-      child.classList.toggle("label-inside", y < 56);
+      const label = { x, y: y - LABEL_PX, width: (child.firstChild as HTMLElement).offsetWidth, height: LABEL_PX };
+      const below = y < LABEL_PX + CORNERS_PX || labels.some((other) => overlap(other, label));
+      child.classList.toggle("label-below", below);
+      labels.push(below ? { ...label, y: y + height } : label);
     }
   }
 }
+
+const overlap = (a: Rectangle, b: Rectangle): boolean =>
+  a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;

@@ -10,6 +10,14 @@ import { GreySource, LayerSource } from "./tiles";
 const MOST_ZOOM = 16;
 const COARSE_FROM = 3;
 
+// OpenSeadragon would write a style sheet into the page, which our policy forbids, unless it finds its mark.
+function forbidInlineStyle(): void {
+  if (document.querySelector("style[data-openseadragon-mobile-css]")) return;
+  const mark = document.createElementNS("urn:osteon", "style"); // named so, but no style sheet
+  mark.setAttribute("data-openseadragon-mobile-css", "true");
+  document.head.append(mark);
+}
+
 export interface Point {
   x: number;
   y: number;
@@ -35,6 +43,7 @@ export class Film {
   private telling = false;
 
   constructor() {
+    forbidInlineStyle();
     this.viewer = OpenSeadragon({
       element: this.element,
       drawer: "canvas",
@@ -320,7 +329,11 @@ export class Film {
   }
 
   private resized(): void {
+    const { width, height } = this.size;
+    if (!width || !height) return;
+    this.viewer.viewport.resize(new OpenSeadragon.Point(width, height), true);
     if (this.fitted) this.fit(true);
+    this.viewer.forceRedraw();
     this.moved.tell();
   }
 }

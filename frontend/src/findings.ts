@@ -33,6 +33,7 @@ function draw(): void {
         ? ofAnalysis(analysis, page)
         : [element("p", { className: "quiet" }, word("result.empty"))];
   byId("findings").replaceChildren(...parts.filter((part) => part !== null));
+  drawDetails(analysis, stage.active.findings, page);
   announceResult();
 }
 
@@ -120,8 +121,6 @@ function ofAnalysis(analysis: Analysis, page: number): Part[] {
     name,
     ...verdict(findings.decision),
     marks.length ? places(marks, findings.fractures) : null,
-    facts(findings),
-    links(analysis, page),
   ];
 }
 
@@ -210,6 +209,11 @@ export function drawBox(index: number | null): void {
   stage.active.drawBox(index, () => stage.changed.tell());
   stage.active.element.focus();
   announce(word("draw.how"));
+}
+
+function drawDetails(analysis: Analysis | null, findings: Findings | null, page: number): void {
+  byId("details").hidden = !findings;
+  byId("details-body").replaceChildren(...(analysis && findings ? [facts(findings), links(analysis, page)] : []));
 }
 
 function facts(findings: Findings): HTMLElement {

@@ -55,8 +55,8 @@ export interface Summary {
   page_count: number;
   error: Fault | null;
   links: Links;
-  study?: string | null;
-  seen?: boolean;
+  study: string;
+  seen: boolean;
 }
 
 export interface Analysis extends Summary {

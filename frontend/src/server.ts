@@ -2,7 +2,7 @@
 
 import { config, has } from "./config";
 import { GreyPicture } from "./grey";
-import type { Accepted, Analysis, Answer, KeptAnswer, Page, Preview } from "./interface";
+import type { Accepted, Analysis, Answer, KeptAnswer, Page, Preview, Summary } from "./interface";
 import { openUrl } from "./preview";
 
 export const API = "/api/v1";
@@ -86,7 +86,6 @@ export interface Wanted {
   decision: string;
   search: string;
   unseen: boolean;
-  study?: string;
   cursor: string | null;
   limit: number;
 }
@@ -99,6 +98,8 @@ export function listAnalyses({ unseen, cursor, ...wanted }: Wanted): Promise<Pag
   return send({ method: "GET", path: `/analyses?${query}` });
 }
 
+export const readStudy = (study: string): Promise<{ analyses: Summary[] }> =>
+  send({ method: "GET", path: `/studies/${encodeURIComponent(study)}` });
 export const readAnalysis = (id: string): Promise<Analysis> => send({ method: "GET", path: `/analyses/${id}` });
 export const removeAnalysis = (id: string): Promise<null> => send({ method: "DELETE", path: `/analyses/${id}` });
 export const markSeen = (id: string, seen: boolean): Promise<null> =>

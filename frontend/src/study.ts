@@ -3,19 +3,18 @@
 import { byId, element, icon } from "./element";
 import type { Decision, Summary } from "./interface";
 import { has } from "./config";
-import { API, listAnalyses } from "./server";
+import { API, readStudy } from "./server";
 import { stage } from "./stage";
 import { counted, onLanguage, word } from "./words";
 
 const GRAVEST: Decision[] = ["fracture", "doubt", "no_fracture", "not_a_radiograph"];
-const MOST = 16;
 
 const strip = byId("study");
 let study = "";
 let views: Summary[] = [];
 
 export function startStudy(): void {
-  stage.opened.on((analysis) => void load(analysis.study ?? ""));
+  stage.opened.on((analysis) => void load(analysis.study));
   stage.changed.on(draw);
   onLanguage(draw);
 }
@@ -26,10 +25,9 @@ async function load(wanted: string): Promise<void> {
     views = [];
     return draw();
   }
-  const question = { status: "", decision: "", search: "", unseen: false, cursor: null, limit: MOST, study: wanted };
-  const found = await listAnalyses(question).catch(() => null);
+  const found = await readStudy(wanted).catch(() => null);
   if (study !== wanted || !found) return;
-  views = found.analyses.filter((view) => view.study === wanted).reverse();
+  views = found.analyses;
   draw();
 }
 
@@ -39,7 +37,8 @@ function draw(): void {
   if (!shown) return;
   const gravest = GRAVEST.find((decision) => views.some((view) => view.decision === decision));
   const counts = gravest ? views.filter((view) => view.decision === gravest).length : 0;
-  const beside = element("button", { type: "button", className: "button small", id: "study-beside" }, icon("layout-2"), word("study.beside"));
+  const label = word("study.beside");
+  const beside = element("button", { type: "button", className: "tool", id: "study-beside", label, title: label }, icon("layout-4"));
   beside.addEventListener("click", () => void stage.openBeside(views));
   strip.replaceChildren(
     element(

@@ -55,6 +55,7 @@ export class Submission {
   async runAgain(): Promise<void> {
     this.work = new AbortController();
     this.problem = null;
+    this.analyses = [];
     await this.guarded(() => this.sendWhole());
   }
 

@@ -73,7 +73,7 @@ export const listed = (): Summary[] => known;
 
 function draw(): void {
   more.hidden = !cursor;
-  byId("recent-empty").hidden = known.length > 0 || submissions.some(({ state }) => state !== "done") || !loaded;
+  byId("recent-empty").hidden = known.length > 0 || !tasks.hidden || !loaded;
   const focused = (document.activeElement as HTMLElement | null)?.closest<HTMLElement>("#recent [data-id]");
   const within = focused ? [...focused.querySelectorAll("button")].indexOf(document.activeElement as HTMLButtonElement) : -1;
   list.replaceChildren(...known.map(row));
@@ -184,7 +184,7 @@ export function watch(submission: Submission): void {
 }
 
 function drawTasks(): void {
-  const shown = submissions.map(taskRow);
+  const shown = submissions.filter(({ analyses }) => !analyses.length).map(taskRow); // later the server lists them
   tasks.replaceChildren(...shown);
   tasks.hidden = !shown.length;
   byId("recent-empty").hidden = known.length > 0 || shown.length > 0 || !loaded;
