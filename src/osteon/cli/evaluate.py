@@ -6,10 +6,13 @@ from typing import Any
 
 import click
 
+from osteon.cli import message
 from osteon.cli.progress import bars
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 PLACE = click.Path(exists=True, path_type=Path)
+OUT = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.group()
@@ -22,31 +25,115 @@ def evaluate() -> None:
     epilog="""\b
 Examples:
   osteon evaluate detector --data FracAtlas --split split.json
-  osteon evaluate detector --data clinic/ --model detector.onnx > figures.json
+  osteon evaluate detector --data clinic/ --report report/
+  osteon evaluate detector --data export.xml --images films/ --model detector.onnx > figures.json
+  osteon evaluate detector --data FracAtlas --split folds.json --part fold1 --records fold1.jsonl.gz
 """,
 )
 @click.option("--data", "place", type=PLACE, required=True, help="Data set with boxes or polygons, and normals.")
+@click.option("--images", type=PLACE, help="Folder of the pictures, if not beside the labels.")
 @click.option("--split", "split_file", type=FILE, help="Only the part of this split.")
 @click.option("--part", default="valid", show_default=True, help="Part of the split.")
 @click.option("--model", type=FILE, help="Detector. [default: the installed one]")
-def evaluate_detector(place: Path, split_file: Path | None, part: str, model: Path | None) -> None:
-    """Average precision, FROC, AUROC, sensitivity and specificity at the card's operating points."""
-    from osteon.datasets.recognise import open_dataset
-    from osteon.evaluation import detection
-    from osteon.evaluation.judge import judge_detector
-    from osteon.evaluation.operating_points import at_cut
-    from osteon.inference.pipeline import DETECTOR_FILE
-    from osteon.inference.session import Session
+@click.option("--gate", type=FILE, help="Gate, asked for the report. [default: the installed one]")
+@click.option("--report", "folder", type=FOLDER, help="Write report.html and report.json into this folder.")
+@click.option("--pictures", type=click.IntRange(0), default=12, show_default=True, help="Of each kind in the report.")
+@click.option("--records", "records_file", type=OUT, help="Keep all candidate boxes in this file (JSON lines; .gz).")
+@click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="Of the bootstrap.")
+@click.option("--coco", is_flag=True, help="The whole COCO table, too (extra train).")
+def evaluate_detector(
+    place: Path,
+    images: Path | None,
+    split_file: Path | None,
+    part: str,
+    model: Path | None,
+    gate: Path | None,
+    folder: Path | None,
+    pictures: int,
+    records_file: Path | None,
+    samples: int,
+    coco: bool,
+) -> None:
+    """Average precision, FROC, AUROC, sensitivity and specificity at the card's operating points, with 95% intervals.
 
-    manifest, split_hash = _selected(open_dataset(place), split_file, part)
-    session = Session(model or DETECTOR_FILE, task="detector")
-    with bars() as report:
-        judged = judge_detector(session, manifest.cases, progress=report)
+    With --report, a self-contained page: curves, calibration, figures by group, the worst misses and false alarms
+    with pictures, and whether the data set is large enough to tell. It shows the data's pictures; keep it with them.
+    """
+    from osteon.datasets.recognise import open_dataset
+    from osteon.evaluation import records, report
+    from osteon.evaluation.judge import record_detector
+    from osteon.inference.pipeline import DETECTOR_FILE, GATE_FILE, Pipeline
+
+    manifest, split_hash = _selected(open_dataset(place, images=images), split_file, part)
+    pipeline = Pipeline.bundled(gate=gate or GATE_FILE, detector=model or DETECTOR_FILE)
+    session = pipeline.detector()
+    with bars() as progress:
+        recorded = record_detector(
+            session,
+            manifest.cases,
+            split_hash=split_hash,
+            part=part if split_hash else "",
+            shows_bone=(lambda radiograph: pipeline.bone(radiograph).present) if folder else None,
+            progress=progress,
+        )
+    if records_file:
+        records.write(recorded, records_file)
+        message(f"wrote {records_file}")
+    if folder:
+        subject = report.Subject(session.card, session.ref, manifest, recorded)
+        found = report.write_report(subject, folder, samples=samples, pictures=pictures)
+        for text in found["too_small"]:
+            message(f"too small to tell: {text}")
+        message(f"wrote report.html and report.json in {folder}")
+    _give(_detector_figures(recorded.judged(), session.card, samples, coco), session, split_hash, part)
+
+
+def _detector_figures(judged: Any, card: Any, samples: int, coco: bool) -> dict[str, Any]:
+    from osteon.evaluation import detection
+    from osteon.evaluation.bootstrap import intervals
+    from osteon.evaluation.coco_table import coco_table
+    from osteon.evaluation.operating_points import at_cut
+
+    cuts = {name: point.threshold for name, point in card.operating_points.items()}
     figures: dict[str, Any] = {"fractured": sum(p.fractured for p in judged), "pictures": len(judged)}
     figures |= detection.summary(judged)
-    points = session.card.operating_points
-    figures["operating_points"] = {name: at_cut(judged, point.threshold) for name, point in points.items()}
-    _give(figures, session, split_hash, part)
+    figures["operating_points"] = {name: at_cut(judged, cut) for name, cut in cuts.items()}
+    sure = intervals(judged, samples=samples, cuts=cuts)
+    figures["intervals"] = {name: [interval.low, interval.high] for name, interval in sure.items()}
+    if coco:
+        figures["coco"] = coco_table(judged)
+    return figures
+
+
+@evaluate.command(
+    "folds",
+    epilog="""\b
+Examples:
+  osteon evaluate folds fold1.jsonl.gz fold2.jsonl.gz fold3.jsonl.gz > folds.json
+  osteon evaluate folds records/*.jsonl.gz --markdown
+  osteon evaluate folds records/*.jsonl.gz --variants > variants.json
+""",
+)
+@click.argument("files", nargs=-1, required=True, type=FILE)
+@click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="Of the bootstrap.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Tables instead of JSON.")
+@click.option("--variants", "try_variants", is_flag=True, help="Figures of other ways to suppress boxes instead.")
+def evaluate_folds(files: tuple[Path, ...], samples: int, as_markdown: bool, try_variants: bool) -> None:
+    """Cross-validation read as one, from the records (`osteon evaluate detector --records`) of each fold's own model.
+
+    Figures by fold and pooled with 95% intervals; the cuts `doubt` and `fracture` and the calibration chosen on all
+    folds, and the honest figures of choices made on the other folds.
+    """
+    from osteon.evaluation import folds, records
+    from osteon.evaluation.plain import plain
+
+    parts = [records.read(file) for file in files]
+    if try_variants:
+        folds.pooled(folds.named(parts))
+        click.echo(json.dumps(plain(folds.variants(parts)), indent=1))
+        return
+    found = folds.report(folds.named(parts), samples=samples)
+    click.echo(folds.markdown(found) if as_markdown else json.dumps(plain(found), indent=1), nl=not as_markdown)
 
 
 @evaluate.command(
@@ -94,6 +181,8 @@ def _selected(manifest: Any, split_file: Path | None, part: str) -> tuple[Any, s
 
 
 def _give(figures: dict[str, Any], session: Any, split_hash: str, part: str) -> None:
+    from osteon.evaluation.plain import plain
+
     model = session.ref.to_json()
     split = {"hash": split_hash, "part": part} if split_hash else None
-    click.echo(json.dumps({"model": model, "split": split, "figures": figures}, indent=1))
+    click.echo(json.dumps({"model": model, "split": split, "figures": plain(figures)}, indent=1))

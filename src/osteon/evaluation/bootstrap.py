@@ -61,6 +61,7 @@ def intervals(
     seed: int = 0,
     level: float = 0.95,
     cuts: Mapping[str, float] | None = None,
+    brief: bool = False,
 ) -> dict[str, Interval]:
     """The interval of every figure of `detection.summary`, and of `at_cut` for each named cut.
 
@@ -70,12 +71,13 @@ def intervals(
         seed: the same seed, the same intervals.
         level: share of the samples inside.
         cuts: score by name, e.g. {"doubt": 0.12}; the figures at it are called "doubt.sensitivity" and so on.
+        brief: only `map50` and `auroc`, in a tenth of the time.
     """
-    table = MatchTable.of(judged, cuts or {})
+    table = MatchTable.of(judged, cuts or {}, ious=(0.5,) if brief else (0.3, *COCO_IOUS))
+    figures = table.main_figures if brief else table.figures
     rng = np.random.default_rng(seed)
-    ones = np.ones(len(judged), np.int64)
-    names = list(table.figures(ones))
-    values = np.array([list(table.figures(_drawn(table.fractured, rng)).values()) for _ in range(samples)])
+    names = list(figures(np.ones(len(judged), np.int64)))
+    values = np.array([list(figures(_drawn(table.fractured, rng)).values()) for _ in range(samples)])
     return {name: _percentile(values[:, i], level) for i, name in enumerate(names)}
 
 
@@ -166,8 +168,10 @@ class MatchTable:
     at_cuts: Mapping[str, Weights]
 
     @classmethod
-    def of(cls, judged: Sequence[Judged], cuts: Mapping[str, float]) -> "MatchTable":
-        """Match all boxes."""
+    def of(
+        cls, judged: Sequence[Judged], cuts: Mapping[str, float], *, ious: Sequence[float] = (0.3, *COCO_IOUS)
+    ) -> "MatchTable":
+        """Match all boxes, those of fractured pictures at these IoU thresholds."""
         fractured = np.array([p.fractured for p in judged], np.bool_)
         best = np.array([p.found.best for p in judged], np.float32)
         hits = [match(p, iou_threshold=0.5) for p in judged]
@@ -179,7 +183,7 @@ class MatchTable:
         return cls(
             fractured,
             _Ranking.of(judged, np.ones(len(judged), np.bool_), (0.5,)),
-            _Ranking.of(judged, fractured, (0.3, *COCO_IOUS)),
+            _Ranking.of(judged, fractured, ious),
             np.unique(best, return_inverse=True)[1],
             best_iou(judged, min_score=0.0),
             image_average_precision(judged),
@@ -205,6 +209,10 @@ class MatchTable:
         for name, rows in self.at_cuts.items():
             figures |= {f"{name}.{figure}": value for figure, value in self._at_cut(weights, rows).items()}
         return figures
+
+    def main_figures(self, weights: Weights) -> dict[str, float]:
+        """mAP50 on fractured pictures and AUROC, for groups."""
+        return {"map50": self.ranking_fractured.average_precisions(weights)[0.5], "auroc": self._auroc(weights)}
 
     def _auroc(self, weights: Weights) -> float:
         count = int(self.levels.max(initial=-1)) + 1

@@ -124,8 +124,15 @@ def calibration(folds: Folds) -> dict[str, Any]:
     return found
 
 
+def _calibration_if_any(folds: Folds) -> dict[str, Any] | None:
+    try:
+        return calibration(folds)
+    except InvalidDataset:  # boxes that all hit, or all miss, cannot shape a curve; the other figures stand
+        return None
+
+
 def report(folds: Folds, *, samples: int = 1000) -> dict[str, Any]:
-    """All of this as JSON: by fold, pooled with intervals, operating points, calibration."""
+    """All of this as JSON: by fold, pooled with intervals, operating points, calibration (None: it cannot be fitted)."""
     together = pooled(folds)
     sure = intervals(together, samples=samples)
     figures = summary(together)
@@ -136,7 +143,7 @@ def report(folds: Folds, *, samples: int = 1000) -> dict[str, Any]:
         "pooled": figures,
         "intervals": {name: pair(sure[name]) for name in figures},
         "operating_points": operating_points(folds, samples=samples),
-        "calibration": calibration(folds),
+        "calibration": _calibration_if_any(folds),
     }
 
 
@@ -190,6 +197,8 @@ def markdown(found: Mapping[str, Any]) -> str:
         cells = [f"{point['measured'][f]:.3f} {_range(point['intervals'][f])}" for f in ("sensitivity", "specificity")]
         cells += [f"{honest[f]:.3f} {_range(honest[f'{f}_interval'])}" for f in ("sensitivity", "specificity")]
         lines.append(f"| {name} | {point['threshold']:g} | " + " | ".join(cells) + " |")
+    if not found["calibration"]:
+        return "\n".join(lines) + "\n"
     lines += ["", "| calibration, cross-fitted | ECE | ECE of boxes shown | Brier | log loss |", "|---" * 5 + "|"]
     for name, fit in found["calibration"]["cross_fitted"].items():
         whole, shown = fit["all"], fit["shown"]

@@ -76,7 +76,7 @@ def record_detector(
         boxes, scores = session.run(square.pixels)
         found = candidates(boxes, scores, square.placement, min_score=MIN_SCORE)
         noted = facts(case, height_px=radiograph.height_px, width_px=radiograph.width_px)
-        bone = shows_bone(radiograph) if shows_bone else None
+        bone = bool(shows_bone(radiograph)) if shows_bone else None
         pictures.append(Record(Judged(case.name, found, truth_boxes(case)), noted, bone))
     ref = session.ref
     origin = Origin(ref.name, ref.version, ref.sha256, session.card.iou_threshold, MIN_SCORE, split_hash, part)

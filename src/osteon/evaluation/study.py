@@ -1,21 +1,16 @@
 """A comparison of gates: one row a model, figures by the same code on the same pictures, as Markdown and plots."""
 
-import statistics
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from osteon.datasets.case import Case
 from osteon.evaluation.gate import GateReading, summary
 from osteon.evaluation.judge import Progress, judge_gate
 from osteon.evaluation.operating_points import decision, gate_points
+from osteon.evaluation.timing import milliseconds
 from osteon.inference.session import Session
-
-RUNS = 40
 
 
 @dataclass(frozen=True)
@@ -60,20 +55,8 @@ def measure(row: Row, cases: Sequence[Case], *, progress: Progress | None = None
     """Run one model over the cases, and time it on one and two threads with nothing else measured."""
     session = Session(row.model, task="gate")
     readings = tuple(judge_gate(session, cases, progress=progress))
-    ms = {threads: _milliseconds(row.model, threads) for threads in (1, 2)}
+    ms = {threads: milliseconds(row.model, task="gate", threads=threads) for threads in (1, 2)}
     return Measured(row, readings, ms, row.model.stat().st_size / 1e6)
-
-
-def _milliseconds(model: Path, threads: int) -> float:
-    session = Session(model, task="gate", threads=threads)
-    side = session.card.side_px
-    pixels = np.random.default_rng(0).random((side, side), np.float32)
-    times = []
-    for _ in range(RUNS):
-        started = time.perf_counter()
-        session.run(pixels)
-        times.append((time.perf_counter() - started) * 1000)
-    return round(statistics.median(times), 2)
 
 
 def markdown(rows: Sequence[Measured]) -> str:
