@@ -156,7 +156,7 @@ class Settings(BaseSettings):
         """
         source = EnvSettingsSource(cls)
         if environment is not None:
-            source.env_vars = {name.lower(): value for name, value in environment.items()}
+            source.env_vars = {name.lower(): value for name, value in environment.items() if value}
         try:
             found = source()
         except SettingsError as error:

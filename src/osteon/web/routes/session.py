@@ -53,7 +53,7 @@ async def sign_in(given: SignInIn, request: Request, response: Response, access:
     response.set_cookie(
         COOKIE,
         secret,
-        max_age=max(0, int((session.expires_at - datetime.now(UTC)).total_seconds())),
+        max_age=max(1, int((session.expires_at - datetime.now(UTC)).total_seconds())),
         httponly=True,
         samesite="strict",
         secure=request.url.scheme == "https",
