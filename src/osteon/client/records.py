@@ -124,6 +124,7 @@ class Analysis:
     pages: tuple[Findings, ...] = ()
     links: Mapping[str, str] = field(default_factory=dict)
     study: str = ""
+    seen: bool = False
 
     @classmethod
     def of(cls, value: Json) -> Self:
