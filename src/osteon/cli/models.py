@@ -1,4 +1,4 @@
-"""`osteon models`: what is installed, and detectors of others made usable."""
+"""`osteon models`: what is installed, whether it is as released, and detectors of others made usable."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ import click
 from osteon.cli import message
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FORMATS = click.Choice(("table", "json", "markdown"))
 
 
@@ -121,6 +122,39 @@ def register(
     )
     message(f"{card.name}: layout {card.layout}, {card.side_px} px, {len(card.labels)} classes")
     click.echo(out)
+
+
+@models.command(
+    "verify",
+    epilog="""\b
+Examples:
+  osteon models verify
+  osteon models verify --folder /opt/osteon/weights
+""",
+)
+@click.option("--folder", type=FOLDER, help="Where the models lie. [default: the installed ones]")
+@click.option("--store", "storing", is_flag=True, help="Expect from now on what these models find (for a release).")
+@click.pass_context
+def verified(ctx: click.Context, folder: Path | None, storing: bool) -> None:
+    """Check that the installed models are the released ones and work here.
+
+    Each file's sha256 is compared with the released one; then it is loaded and run on a known picture, and what it
+    finds is compared with what it found when it was released. Exit status 1 where anything differs.
+    """
+    from osteon.inference.pipeline import WEIGHTS
+    from osteon.inference.verification import EXPECTED_FILE, store, verify
+
+    place = folder or WEIGHTS
+    if storing:
+        store(place)
+        message(f"wrote {EXPECTED_FILE}")
+    checks = verify(place)
+    for check in checks:
+        click.echo(f"{check.file}: {'; '.join(check.problems) or 'as released'}")
+    if any(check.problems for check in checks):
+        message("error: not all models are as released")
+        message("hint: install Osteon again, or restore the files from a release")
+        ctx.exit(1)
 
 
 def _list(files: tuple[Path, ...], form: str) -> None:

@@ -132,7 +132,7 @@ def _calibration_if_any(folds: Folds) -> dict[str, Any] | None:
 
 
 def report(folds: Folds, *, samples: int = 1000) -> dict[str, Any]:
-    """All of this as JSON: by fold, pooled with intervals, operating points, calibration (None: it cannot be fitted)."""
+    """All of this as JSON: by fold, pooled with intervals, cuts, calibration (None: it cannot be fitted)."""
     together = pooled(folds)
     sure = intervals(together, samples=samples)
     figures = summary(together)
