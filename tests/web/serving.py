@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import models
 from osteon.service.settings import Settings
+from osteon.service.worker import Worker
 from osteon.web.app import create_app
 from osteon.web.service import Service
 
@@ -83,9 +84,25 @@ def running(settings: Settings) -> Iterator[Running]:
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client, _worker(app):
             yield Running(app, client, port)
     finally:
         server.should_exit = True
         thread.join(20)
         assert not thread.is_alive(), "the server did not stop"
+
+
+@contextmanager
+def _worker(app: FastAPI) -> Iterator[None]:
+    """Where a queue is set, a worker as `osteon worker` runs it, on the server's pipeline, which tests slow down."""
+    service = app.state.service
+    settings = service.settings
+    if not settings.queue_url or settings.immediate:
+        yield
+        return
+    worker = Worker.of(settings, pipeline=service.pipeline)
+    worker.start()
+    try:
+        yield
+    finally:
+        worker.stop()

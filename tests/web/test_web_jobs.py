@@ -1,20 +1,27 @@
-"""What is queued is done: in order, once, again after a restart; and what a store keeps."""
+"""What is queued is done: in order, once, again after a restart or a passing fault, and not after a cancellation."""
 
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
 
 import pytest
+from PIL import Image
 from serving import PATIENT, Running, form, photograph, radiograph, running
+from sqlalchemy.exc import OperationalError
+from test_web_claims import set_row
 
-from osteon import files
-from osteon.errors import AnalysisNotFound, ConfigurationError, TooManyWaiting
-from osteon.service import decoded
+import models
+from osteon.errors import ConfigurationError
 from osteon.service.claims import Claims
-from osteon.service.files import ORIGINAL
+from osteon.service.database import Hold
+from osteon.service.jobs import Job
+from osteon.service.retention import Upkeep
+from osteon.service.runners import PoolRunner
 from osteon.service.settings import Settings
-from osteon.service.store import AnalysisStore, Upload
+from osteon.service.store import Analysis, AnalysisStore, Upload
 from osteon.web.service import Service
 
 
@@ -25,6 +32,42 @@ def taken_in(store: AnalysisStore, *contents: bytes) -> list[str]:
 
 def claims_of(store: AnalysisStore, settings: Settings, worker: str = "earlier") -> Claims:
     return Claims(store.database, settings, worker)
+
+
+def pages(count: int) -> bytes:
+    """A TIFF file of so many pages."""
+    drawn = [Image.fromarray(models.radiograph_pixels(120, 100, spot=250 - number)) for number in range(count)]
+    buffer = BytesIO()
+    drawn[0].save(buffer, "TIFF", save_all=True, append_images=drawn[1:])
+    return buffer.getvalue()
+
+
+@contextmanager
+def service_of(settings: Settings) -> Iterator[Service]:
+    """A service that analyses when it is told, in the test's own thread."""
+    service = Service.of(settings.changed(immediate=True))
+    try:
+        yield service
+    finally:
+        service.stop()
+
+
+def each_run(session: Any, step: Callable[[], None]) -> None:
+    """Have a model session do something before each run."""
+    run = session.run
+
+    def stepping(pixels: object) -> object:
+        step()
+        return run(pixels)
+
+    session.run = stepping
+
+
+def until(happened: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
 
 
 class TestRestart:
@@ -62,12 +105,22 @@ class TestRestart:
             assert server.client.get(before["links"]["self"]).json() == before
             assert server.client.get(before["links"]["overlay"]).status_code == 200
 
+    def test_another_server_on_the_same_folder_is_refused(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("osteon.service.database._HOLD_SECONDS", 0.1)
+        settings = settings.changed(queue_url="", database_url="")
+        refused = pytest.raises(ConfigurationError, match="another process")
+        with running(settings), service_of(settings) as second, refused:
+            second.start()
+        Hold(settings.data_dir).release()
+
 
 def _finished(server: Running, analysis_id: str) -> dict[str, object]:
     until = time.monotonic() + 30
     while time.monotonic() < until:
         analysis: dict[str, object] = server.client.get(f"/api/v1/analyses/{analysis_id}").json()
-        if analysis["status"] in ("succeeded", "failed"):
+        if analysis["status"] in ("succeeded", "failed", "cancelled"):
             return analysis
         time.sleep(0.02)
     raise AssertionError("not finished")
@@ -75,41 +128,37 @@ def _finished(server: Running, analysis_id: str) -> dict[str, object]:
 
 class TestJob:
     def test_file_that_turns_bad_fails_with_the_reason_and_the_next_goes_on(self, settings: Settings) -> None:
-        service = Service.of(settings.changed(immediate=True))
-        bad, good = taken_in(service.store, radiograph()[:400], radiograph())
-        for analysis_id in (bad, good):
-            service.runner.submit(analysis_id)
-        failed = service.store.find(bad)
-        assert failed.status == "failed" and failed.error is not None
-        assert failed.error["type"] == "InvalidImage" and failed.error["hint"]
-        assert service.store.find(good).status == "succeeded"
-        service.stop()
+        with service_of(settings) as service:
+            bad, good = taken_in(service.store, radiograph()[:400], radiograph())
+            for analysis_id in (bad, good):
+                service.runner.submit(analysis_id)
+            failed = service.store.find(bad)
+            assert failed.status == "failed" and failed.error is not None and failed.attempts == 1
+            assert failed.error["type"] == "InvalidImage" and failed.error["hint"]
+            assert service.store.find(good).status == "succeeded"
 
     def test_own_mistake_fails_one_analysis_and_is_logged_without_its_text(
         self, settings: Settings, caplog: pytest.LogCaptureFixture
     ) -> None:
-        service = Service.of(settings.changed(immediate=True))
-
-        def broken(_: object) -> None:
+        def broken() -> None:
             raise RuntimeError(PATIENT)
 
-        service.pipeline.gate.run = broken  # type: ignore[method-assign,assignment]
-        (analysis_id,) = taken_in(service.store, radiograph())
-        service.runner.submit(analysis_id)
-        analysis = service.store.find(analysis_id)
-        assert analysis.status == "failed" and analysis.error is not None
+        with service_of(settings) as service:
+            each_run(service.pipeline.gate, broken)
+            (analysis_id,) = taken_in(service.store, radiograph())
+            service.runner.submit(analysis_id)
+            analysis = service.store.find(analysis_id)
+        assert analysis.status == "failed" and analysis.error is not None and analysis.attempts == 1
         assert analysis.error["type"] == "OsteonError"
         assert analysis_id in caplog.text and "RuntimeError" in caplog.text
         assert PATIENT not in caplog.text and PATIENT not in str(analysis.error)
-        service.stop()
 
     def test_submitted_twice_is_done_once(self, settings: Settings) -> None:
-        service = Service.of(settings.changed(immediate=True))
-        (analysis_id,) = taken_in(service.store, radiograph())
-        service.runner.submit(analysis_id)
-        service.runner.submit(analysis_id)
-        assert service.store.find(analysis_id).attempts == 1
-        service.stop()
+        with service_of(settings) as service:
+            (analysis_id,) = taken_in(service.store, radiograph())
+            service.runner.submit(analysis_id)
+            service.runner.submit(analysis_id)
+            assert service.store.find(analysis_id).attempts == 1
 
     def test_several_workers_do_each_once(self, serve: Callable[..., Running]) -> None:
         server = serve(workers=2)
@@ -119,79 +168,114 @@ class TestJob:
         assert [(one.status, one.attempts) for one in stored] == [("succeeded", 1)] * 12
 
 
-class TestDecodedPages:
-    def test_file_is_decoded_once(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-        decodings: list[object] = []
-        read_pages = files.read_pages
+class TestPassingFaults:
+    @pytest.mark.parametrize(
+        "fault", [OSError(28, PATIENT), MemoryError(PATIENT), OperationalError(PATIENT, {}, Exception(PATIENT))]
+    )
+    def test_are_tried_again_and_given_up_in_the_end(
+        self, settings: Settings, fault: Exception, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def failing() -> None:
+            raise fault
 
-        def counted(source: bytes | Path, *, name: str) -> object:
-            decodings.append(source)
-            return read_pages(source, name=name)
+        with service_of(settings.changed(max_attempts=2)) as service:
+            each_run(service.pipeline.gate, failing)
+            (analysis_id,) = taken_in(service.store, radiograph())
+            service.runner.submit(analysis_id)
+            assert service.store.find(analysis_id).status == "queued"
+            service.runner.submit(analysis_id)
+            assert service.store.find(analysis_id).attempts == 1, "not before its time"
+            set_row(service.store, analysis_id, not_before=None)
+            service.runner.submit(analysis_id)
+            analysis = service.store.find(analysis_id)
+        assert analysis.status == "failed" and analysis.attempts == 2 and analysis.error
+        assert analysis.error["hint"]
+        assert type(fault).__name__ in caplog.text
+        assert PATIENT not in caplog.text + str(analysis.error)
 
-        monkeypatch.setattr(decoded, "read_pages", counted)
-        service = Service.of(settings.changed(immediate=True))
-        ((analysis,), _) = service.accept([Upload("a.png", radiograph())])
-        assert service.store.find(analysis.id).status == "succeeded"
-        assert len(decodings) == 1
-        service.stop()
+    def test_pass(self, serve: Callable[..., Running]) -> None:
+        server = serve(retry_seconds=0.01)
+        faults = [OSError(5, "Input/output error"), OSError(5, "Input/output error")]
 
-    def test_what_does_not_fit_is_decoded_again(self) -> None:
-        shelf = decoded.DecodedPages(most_bytes=450 * 350)
-        pages = shelf.checked(radiograph(), name="a.png")
-        assert len(pages) == 1
-        shelf.put("first", pages)
-        shelf.put("second", pages)
-        assert shelf.take("second") == []
-        assert shelf.take("first") == pages
-        assert shelf.take("first") == []
-        shelf.put("second", pages)
-        assert shelf.take("second") == pages, "there is room again"
-        assert decoded.DecodedPages(most_bytes=450 * 350 - 1).checked(radiograph(), name="a.png") == []
+        def failing_twice() -> None:
+            if faults:
+                raise faults.pop()
+
+        each_run(server.service.pipeline.gate, failing_twice)
+        analysis = server.analysed(radiograph())
+        assert analysis["decision"] == "fracture"
+        assert server.service.store.find(analysis["id"]).attempts == 3
+
+    def test_of_the_database_end_no_worker(self, settings: Settings, store: AnalysisStore) -> None:
+        class Unreachable(Claims):
+            def succeed(self, claim: Analysis, pages: object) -> bool:
+                raise OperationalError("", {}, Exception())
+
+            def retry(self, claim: Analysis) -> bool:
+                raise OperationalError("", {}, Exception())
+
+        with service_of(settings) as service:
+            claims = Unreachable(store.database, settings.changed(lease_seconds=1), "unlucky")
+            job = Job(store, claims, service.pipeline, service.metrics, service.reading)
+            runner, upkeep = PoolRunner(job, workers=1), Upkeep(store, claims)
+            (analysis_id,) = taken_in(store, radiograph())
+            runner.start()
+            until(lambda: store.find(analysis_id).attempts == 1, "it is begun")
+            upkeep.start()
+            until(lambda: store.find(analysis_id).attempts == 2, "its lease ends and it is begun again")
+            assert runner.answers(), "the thread lives"
+            upkeep.stop()
+            runner.stop()
 
 
-class TestStore:
-    def test_keeps_the_bytes_as_they_came(self, store: AnalysisStore) -> None:
-        (analysis_id,) = taken_in(store, b"\x00any bytes")
-        assert store.files.read(analysis_id, ORIGINAL) == b"\x00any bytes"
+class TestCancellation:
+    def test_stops_the_work_at_the_next_page(self, serve: Callable[..., Running]) -> None:
+        server = serve()
+        begun, go_on = threading.Event(), threading.Event()
+        runs: list[int] = []
 
-    def test_claim_is_for_one_only(self, store: AnalysisStore, settings: Settings) -> None:
-        (analysis_id,) = taken_in(store, b"1")
-        taken: list[bool] = []
-        claims = claims_of(store, settings)
-        threads = [threading.Thread(target=lambda: taken.append(bool(claims.take(analysis_id)))) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(taken) == [False] * 7 + [True]
+        def hold() -> None:
+            runs.append(1)
+            begun.set()
+            go_on.wait(20)
 
-    def test_refuses_a_batch_whole(self, store: AnalysisStore, settings: Settings) -> None:
-        store.add([Upload("a", b"1")], queue_limit=2)
-        with pytest.raises(TooManyWaiting) as refused:
-            store.add([Upload("b", b"2"), Upload("c", b"3")], queue_limit=2)
-        assert refused.value.hint
-        assert store.waiting() == 1
-        assert len(list((settings.data_dir / "analyses").iterdir())) == 1
+        each_run(server.service.pipeline.gate, hold)
+        analysis_id = server.post(pages(4), name="four.tif").json()["id"]
+        assert begun.wait(20)
+        server.service.store.cancel(analysis_id)
+        go_on.set()
+        assert _finished(server, analysis_id)["status"] == "cancelled"
+        assert len(runs) == 1
 
-    def test_result_of_a_removed_analysis_is_not_kept(self, store: AnalysisStore, settings: Settings) -> None:
-        (analysis_id,) = taken_in(store, b"1")
-        claims = claims_of(store, settings)
-        claim = claims.take(analysis_id)
-        assert claim
-        store.remove(analysis_id)
-        assert claims.succeed(claim, []) is False
-        with pytest.raises(AnalysisNotFound):
-            store.find(analysis_id)
 
-    def test_folder_is_never_outside(self, store: AnalysisStore) -> None:
-        with pytest.raises(ValueError, match="UUID"):
-            store.files.read("../../etc", "passwd")
+class TestTimeLimit:
+    def test_ends_one_analysis_and_is_not_tried_again(self, settings: Settings) -> None:
+        with service_of(settings.changed(time_limit_seconds=0.05)) as service:
+            each_run(service.pipeline.gate, lambda: time.sleep(0.06))
+            (analysis_id,) = taken_in(service.store, pages(3))
+            service.runner.submit(analysis_id)
+            analysis = service.store.find(analysis_id)
+        assert analysis.status == "failed" and analysis.attempts == 1 and analysis.error
+        assert analysis.error["type"] == "AnalysisTimedOut" and "OSTEON_TIME_LIMIT_SECONDS" in analysis.error["hint"]
 
-    def test_folder_that_cannot_be_made_is_said(self, tmp_path: Path) -> None:
-        (tmp_path / "file").write_text("not a folder")
-        with pytest.raises(ConfigurationError, match="data folder") as refused:
-            AnalysisStore.of(Settings(data_dir=tmp_path / "file"))
-        assert "OSTEON_DATA_DIR" in refused.value.hint
+
+class TestStop:
+    def test_hands_back_what_runs_and_leaves_what_waits(self, settings: Settings) -> None:
+        begun = threading.Event()
+
+        def slow() -> None:
+            begun.set()
+            time.sleep(0.3)
+
+        with running(settings) as server:
+            each_run(server.service.pipeline.gate, slow)
+            ids = [server.post(content).json()["id"] for content in (pages(20), photograph())]
+            assert begun.wait(20)
+        with service_of(settings) as later:
+            assert [(one.status, one.attempts) for one in map(later.store.find, ids)] == [("queued", 0)] * 2
+        with running(settings) as server:
+            assert [_finished(server, one)["status"] for one in ids] == ["succeeded"] * 2
+            assert [server.service.store.find(one).attempts for one in ids] == [1, 1]
 
 
 def test_preview_goes_before_a_long_queue(serve: Callable[..., Running]) -> None:
@@ -201,7 +285,7 @@ def test_preview_goes_before_a_long_queue(serve: Callable[..., Running]) -> None
     busy = threading.Event()
 
     def slowly(pixels: object) -> object:
-        if threading.current_thread().name.startswith("osteon-job"):
+        if not threading.current_thread().name.startswith("AnyIO"):
             busy.set()
             time.sleep(0.3)
         return run(pixels)  # type: ignore[arg-type]

@@ -1,8 +1,7 @@
 """What the requests of one application share: pipeline, store, runner, metrics; and what they ask of them."""
 
-import hashlib
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from osteon.inference.pipeline import Pipeline
@@ -11,9 +10,10 @@ from osteon.service.database import Hold
 from osteon.service.intake import Intake, Reading
 from osteon.service.jobs import Job
 from osteon.service.metrics import Metrics
+from osteon.service.models import models_key, pipeline_of
 from osteon.service.resumables import Resumables
 from osteon.service.retention import Upkeep
-from osteon.service.runners import ImmediateRunner, PoolRunner, Runner
+from osteon.service.runners import Runner, runner_of
 from osteon.service.settings import Settings
 from osteon.service.store import Analysis, AnalysisStore, Upload
 from osteon.web.schemas import FileErrorOut
@@ -42,15 +42,14 @@ class Service:
         Raises:
             ModelMismatch: the gate's file is missing or none, or has no operating points.
             ConfigurationError: the data folder, the database or the queue cannot be used.
+            MissingExtra: a queue is set, and what it needs is not installed.
         """
-        pipeline = Pipeline.bundled(gate=settings.gate, detector=settings.detector, threads=settings.threads)
-        for cut in ("area_fraction", "confidence"):  # a gate that cannot decide is found now, not at the first upload
-            pipeline.gate.card.cut(cut)
+        pipeline = pipeline_of(settings)
         store = AnalysisStore.of(settings)
         claims = Claims(store.database, settings, worker_name())
         metrics = Metrics(waiting=store.waiting, detector_loaded=lambda: pipeline.detector.loaded)
         reading = Reading.of(settings)
-        runner = _runner(settings, Job(store, claims, pipeline, metrics, reading))
+        runner = runner_of(settings, Job(store, claims, pipeline, metrics, reading))
         intake = Intake(
             settings, store, reading, models_key(settings), runner.submit, hands_over=not settings.queue_url
         )
@@ -85,18 +84,3 @@ class Service:
         """Take files in for analysis, as `Intake.accept` does; those that cannot be decoded are named."""
         taken = self.intake.accept(uploads, owner=owner, study=study, again=again, shelved=shelved)
         return list(taken.analyses), [FileErrorOut(**one.to_json()) for one in taken.failures]
-
-
-def models_key(settings: Settings) -> str:
-    """Names the models that look: other models may find other things in the same file."""
-    digests = []
-    for path in (settings.gate, settings.detector):
-        with suppress(FileNotFoundError), path.open("rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return " ".join(digests)
-
-
-def _runner(settings: Settings, job: Job) -> Runner:
-    if settings.immediate:
-        return ImmediateRunner(job)
-    return PoolRunner(job, workers=settings.workers)
