@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from osteon.errors import DecoderCrashed, DecoderTimedOut, ImageTooLarge, InvalidImage, OsteonError, UnsupportedDicom
+from osteon.errors import DecoderCrashed, DecoderTimedOut, ImageTooLarge, InvalidImage, UnsupportedDicom
 from osteon.limits import Limits
 from osteon.radiograph import Pixels, Radiograph
 from osteon.service.archives import Entry
@@ -159,7 +159,7 @@ class Decoders:
         seconds: float = 30.0,
         memory_bytes: int = 2 * 2**30,
         limits: Limits | None = None,
-        program: Sequence[str] = PROGRAM,
+        program: Sequence[str] = (),
     ) -> None:
         """Decoders whose processes start when they are first needed, or with `start`.
 
@@ -168,12 +168,12 @@ class Decoders:
             seconds: most for one file.
             memory_bytes: most for one file, beyond what a process takes before it.
             limits: sizes above which a file is refused before it is decoded.
-            program: what decodes; another one in tests.
+            program: what decodes, `PROGRAM` unless told.
         """
         self._scratch = scratch
         self._seconds = seconds
         self._limits = limits or Limits()
-        words = [*program, str(memory_bytes), str(2 * MOST_PAGE_BYTES)]
+        words = [*(program or PROGRAM), str(memory_bytes), str(2 * MOST_PAGE_BYTES)]
         self._files = _Lane(words, processes)
         self._previews = _Lane(words, 1)
 
@@ -272,11 +272,12 @@ class _Lane:
 
     def __init__(self, words: Sequence[str], processes: int) -> None:
         self._words = words
-        self._stopped = False
+        self._processes = processes
+        self._stopped = threading.Event()
         self._idle: queue.LifoQueue[_Process | None] = queue.LifoQueue()
+        self._busy: set[_Process] = set()
         for _ in range(processes):
             self._idle.put(None)
-        self._processes = processes
 
     def start(self) -> None:
         """Start all processes, waiting for none."""
@@ -285,31 +286,34 @@ class _Lane:
             self._idle.put(process or _Process(self._words))
 
     def stop(self) -> None:
-        """End the idle processes at once, and the busy ones as soon as they are done."""
-        self._stopped = True
-        taken: list[_Process | None] = []
-        with suppress(queue.Empty):
-            while True:
-                taken.append(self._idle.get_nowait())
-        for process in taken:
+        """End all processes; what is being done is lost."""
+        self._stopped.set()
+        for busy in list(self._busy):
+            busy.kill()
+        for _ in range(self._processes):
+            process = self._idle.get()
             if process:
                 process.end()
+        for _ in range(self._processes):
             self._idle.put(None)
 
     def answer(self, order: Mapping[str, Any], *, seconds: float) -> Mapping[str, Any]:
         """What a process answers; raises the InvalidImage it reports, DecoderCrashed, DecoderTimedOut."""
         process = self._idle.get()
         try:
-            if process is None or not process.alive:
-                process = _Process(self._words)
-            answer = process.answer(order, seconds=seconds)
-        except OsteonError:
-            process = None if self._stopped else _Process(self._words)
-            raise
-        finally:
-            if process and self._stopped:
+            if process and not process.alive:
                 process.end()
                 process = None
+            process = process or _Process(self._words)
+            self._busy.add(process)
+            if self._stopped.is_set():
+                process.kill()
+            answer = process.answer(order, seconds=seconds)
+        finally:
+            if process:
+                self._busy.discard(process)
+            if process and not process.alive and not self._stopped.is_set():
+                process = _Process(self._words)  # starts in the background, for whoever comes next
             self._idle.put(process)
         return _checked(answer)
 
@@ -345,8 +349,12 @@ class _Process:
         """Whether it can be asked."""
         return self._popen.poll() is None
 
+    def kill(self) -> None:
+        """Have whoever waits for its answer learn that there is none; there is nothing it could lose."""
+        self._popen.kill()
+
     def end(self) -> None:
-        """Kill it; there is nothing it could lose."""
+        """Kill it, and let go of it."""
         self._popen.kill()
         self._popen.wait()
         for stream in (self._popen.stdin, self._popen.stdout):

@@ -115,7 +115,7 @@ def main(words: list[str], tasks: Mapping[str, Task] = TASKS) -> None:
     cv2.setNumThreads(1)
     _limit(memory_bytes=int(words[0]), file_bytes=int(words[1]))
     _say(answers, {"ready": os.getpid()})
-    if not select.select([orders], [], [], _IDLE_SECONDS)[0]:
+    if sys.platform != "win32" and not select.select([orders], [], [], _IDLE_SECONDS)[0]:
         import osteon.dicom.study  # noqa: F401 - nobody waits: the first DICOM file will find pydicom here
     for line in orders:
         order = json.loads(line)
