@@ -6,6 +6,15 @@ from dataclasses import dataclass
 from html import escape
 
 BLUE, RUST, GREEN, GREY, INK = "#1b5e9b", "#b4530a", "#2f7d4f", "#8a97a0", "#1c2a33"
+_GRID = 'fill="none" stroke="#eaeff2"'
+_AXIS = 'fill="none" stroke="#9aa7af"'
+_CURVE = 'fill="none" stroke-width="2" stroke-linejoin="round"'
+_KINDS = {
+    "tick": 'fill="#5a6b75"',
+    "name": f'fill="{INK}"',
+    "key": f'fill="{INK}"',
+    "mark": f'fill="{INK}" font-weight="600" font-size="11" paint-order="stroke" stroke="#fff" stroke-width="3"',
+}
 _LEFT, _TOP, _RIGHT, _BOTTOM = 50.0, 26.0, 14.0, 42.0
 
 Point = Sequence[float]
@@ -76,7 +85,9 @@ class Chart:
     def svg(self, title: str) -> str:
         """The drawing; `title` is what a screen reader says of it."""
         parts = [
-            f'<svg class="chart" viewBox="0 0 {self.width:g} {self.height:g}" role="img" aria-label="{escape(title)}">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {self.width:g} {self.height:g}" '
+            f'font-family="system-ui, DejaVu Sans, sans-serif" font-size="11.5" role="img" '
+            f'aria-label="{escape(title)}">',
             *self._frame(),
             *(self._line(line) for line in self.lines),
             *(self._bar(bar) for bar in self.bars),
@@ -91,13 +102,13 @@ class Chart:
         parts = []
         for value in self.x_ticks:
             x = self.x(value)
-            parts.append(f'<path class="grid" d="M{x:.1f} {top:.1f}V{bottom:.1f}"/>')
+            parts.append(f'<path {_GRID} d="M{x:.1f} {top:.1f}V{bottom:.1f}"/>')
             parts.append(_text(x, bottom + 15, f"{value:g}", anchor="middle"))
         for value in self.y_ticks:
             y = self.y(value)
-            parts.append(f'<path class="grid" d="M{left:.1f} {y:.1f}H{right:.1f}"/>')
+            parts.append(f'<path {_GRID} d="M{left:.1f} {y:.1f}H{right:.1f}"/>')
             parts.append(_text(left - 6, y + 3.5, f"{value:g}", anchor="end"))
-        parts.append(f'<path class="axis" d="M{left} {top}V{bottom}H{right}"/>')
+        parts.append(f'<path {_AXIS} d="M{left} {top}V{bottom}H{right}"/>')
         parts.append(_text((left + right) / 2, self.height - 7, self.x_label, anchor="middle", kind="name"))
         middle = (top + bottom) / 2
         turn = f' transform="rotate(-90 13 {middle:.1f})"'
@@ -112,7 +123,7 @@ class Chart:
         for x, y in places[1:]:
             drawn += f"H{x:.1f}V{y:.1f}" if line.steps else f"L{x:.1f} {y:.1f}"
         dash = ' stroke-dasharray="4 4"' if line.dashed else ""
-        made = f'<path class="curve" d="{drawn}" stroke="{line.colour}"{dash}/>'
+        made = f'<path {_CURVE} d="{drawn}" stroke="{line.colour}"{dash}/>'
         if line.filled:
             base = self.y(self.y_ticks[0])
             area = f"{drawn}V{base:.1f}H{places[0][0]:.1f}Z"
@@ -142,7 +153,7 @@ class Chart:
         for line in self.lines:
             if line.label:
                 dash = ' stroke-dasharray="4 4"' if line.dashed else ""
-                parts.append(f'<path class="curve" d="M{x:.1f} {y:.1f}h18" stroke="{line.colour}"{dash}/>')
+                parts.append(f'<path {_CURVE} d="M{x:.1f} {y:.1f}h18" stroke="{line.colour}"{dash}/>')
                 parts.append(_text(x + 24, y + 3.5, line.label, anchor="start", kind="key"))
                 x += 40 + 6.6 * len(line.label)
         return parts
@@ -162,4 +173,4 @@ def range_bar(value: float, low: float, high: float, *, width: float = 90.0) -> 
 
 
 def _text(x: float, y: float, text: str, *, anchor: str, kind: str = "tick", more: str = "") -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>{escape(text)}</text>'
+    return f'<text {_KINDS[kind]} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>{escape(text)}</text>'
