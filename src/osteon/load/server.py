@@ -67,7 +67,7 @@ def serving(folder: Path, **settings: object) -> Iterator[Server]:
     """A server with these settings, its data and its log in the folder, ready to be asked; stopped afterwards.
 
     Raises:
-        ConfigurationError: it does not start; its log is named.
+        ConfigurationError: it does not start; what it said last is told.
     """
     folder.mkdir(parents=True, exist_ok=True)
     given = {"data_dir": folder / "data", **settings}
@@ -99,7 +99,8 @@ def _await_ready(server: Server, process: "subprocess.Popen[bytes]", log: Path) 
         except OSError:
             pass
         if process.poll() is not None or time.monotonic() > until:
-            raise ConfigurationError("the server does not start", hint=f"its log is {log}")
+            said = log.read_text("utf-8", errors="replace").strip().splitlines()
+            raise ConfigurationError("the server does not start", hint=f"it said: {said[-1] if said else 'nothing'}")
         time.sleep(0.1)
 
 

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -48,7 +48,11 @@ class Job:
         pipeline: Pipeline,
         metrics: Metrics,
         reading: Reading,
+        *,
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
+        """A job of one process; `ended` is told whenever an analysis ended."""
+        self._tell_ended = ended
         self.claims = claims
         self._store = store
         self._pipeline = pipeline
@@ -151,6 +155,7 @@ class Job:
             self._metrics.finished(status)
         else:
             self._store.sweep(claim.id)
+        self._tell_ended()
 
 
 def _where(error: BaseException) -> str:

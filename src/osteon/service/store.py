@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -119,6 +119,19 @@ class Upload:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far an analysis has come, 0 to 1."""
+
+    status: Status
+    progress: float
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.status in FINISHED
+
+
+@dataclass(frozen=True)
 class Accepted:
     """The analysis of an upload, and whether the upload made it (or it was there already)."""
 
@@ -214,6 +227,12 @@ class AnalysisStore:
         query = _owned(select(AnalysisRow).where(AnalysisRow.id == analysis_id), owner)
         with self.database.reading() as session:
             return Analysis.of(_found(session.scalar(query)))
+
+    def progress(self, analysis_ids: Collection[str]) -> dict[str, Progress]:
+        """How far these have come, without their findings; those that are not there (any more) are left out."""
+        query = select(AnalysisRow.id, AnalysisRow.status, AnalysisRow.progress).where(AnalysisRow.id.in_(analysis_ids))
+        with self.database.reading() as session:
+            return {row.id: Progress(row.status, row.progress) for row in session.execute(query)}
 
     def page(
         self,

@@ -17,6 +17,7 @@ from osteon.service.runners import Runner, runner_of
 from osteon.service.settings import Settings
 from osteon.service.store import Analysis, AnalysisStore, Upload
 from osteon.web.schemas import FileErrorOut
+from osteon.web.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Service:
     reading: Reading
     intake: Intake
     resumables: Resumables
+    watch: Watch
     _opened: ExitStack
 
     @classmethod
@@ -49,13 +51,15 @@ class Service:
         claims = Claims(store.database, settings, worker_name())
         metrics = Metrics(waiting=store.waiting, detector_loaded=lambda: pipeline.detector.loaded)
         reading = Reading.of(settings)
-        runner = runner_of(settings, Job(store, claims, pipeline, metrics, reading))
+        watch = Watch(store)
+        runner = runner_of(settings, Job(store, claims, pipeline, metrics, reading, ended=watch.stir))
         intake = Intake(
             settings, store, reading, models_key(settings), runner.submit, hands_over=not settings.queue_url
         )
         resumables = Resumables(store.database, store.files, reading.scratch)
         upkeep = Upkeep(store, claims, also=(resumables.sweep,))
-        return cls(settings, pipeline, store, runner, upkeep, claims, metrics, reading, intake, resumables, ExitStack())
+        parts = (settings, pipeline, store, runner, upkeep, claims, metrics, reading, intake, resumables, watch)
+        return cls(*parts, ExitStack())
 
     def start(self) -> None:
         """Take up what an earlier process left.

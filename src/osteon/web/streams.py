@@ -10,12 +10,11 @@ from threading import Event
 
 from anyio import to_thread
 
-from osteon.errors import AnalysisNotFound
-from osteon.service.store import Analysis, AnalysisStore
+from osteon.service.store import Analysis, AnalysisStore, Progress
 from osteon.service.tables import now
 from osteon.web.schemas import AnalysisSummary
+from osteon.web.watch import Watch
 
-_LOOK_SECONDS = 0.05
 _LOOK_AT_ALL_SECONDS = 0.5
 _OVERLAP = timedelta(seconds=10)
 """What is committed now may bear a moment that is a little past."""
@@ -48,12 +47,12 @@ class _Clock:
         return ": still here\n\n"
 
 
-async def of_one(store: AnalysisStore, analysis: Analysis, stopping: Event) -> AsyncIterator[str]:
+async def of_one(watch: Watch, analysis: Analysis, stopping: Event) -> AsyncIterator[str]:
     """`progress` at each change, `finished` last; it ends where the analysis is removed."""
     clock, told = _Clock(stopping), ""
-    current: Analysis | None = analysis
+    current: Progress | None = Progress(analysis.status, analysis.progress)
     while current and clock.runs():
-        data = json.dumps({"id": current.id, "status": current.status, "progress": round(current.progress, 3)})
+        data = json.dumps({"id": analysis.id, "status": current.status, "progress": round(current.progress, 3)})
         if data != told:
             told = data
             clock.spoken()
@@ -62,8 +61,7 @@ async def of_one(store: AnalysisStore, analysis: Analysis, stopping: Event) -> A
             yield beat
         if current.finished:
             return
-        await asyncio.sleep(_LOOK_SECONDS)
-        current = await to_thread.run_sync(_found, store, analysis.id)
+        current = (await watch.look([analysis.id])).get(analysis.id)
 
 
 async def of_all(store: AnalysisStore, owner: str | None, stopping: Event) -> AsyncIterator[str]:
@@ -96,10 +94,3 @@ async def of_all(store: AnalysisStore, owner: str | None, stopping: Event) -> As
 
 def _event(name: str, data: str) -> str:
     return f"event: {name}\ndata: {data}\n\n"
-
-
-def _found(store: AnalysisStore, analysis_id: str) -> Analysis | None:
-    try:
-        return store.find(analysis_id)
-    except AnalysisNotFound:
-        return None

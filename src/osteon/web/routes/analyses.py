@@ -135,7 +135,7 @@ def show_study(study: Annotated[str, Path(max_length=64)], service: Shared, call
 async def events(analysis_id: AnalysisId, service: Shared, stopping: Stopping, caller: Reading) -> StreamingResponse:
     """Progress as server-sent events: `progress` with `id`, `status`, `progress` at each change, `finished` last."""
     analysis = await to_thread.run_sync(partial(service.store.find, analysis_id, owner=caller.sees))
-    return StreamingResponse(streams.of_one(service.store, analysis, stopping), media_type="text/event-stream")
+    return StreamingResponse(streams.of_one(service.watch, analysis, stopping), media_type="text/event-stream")
 
 
 @router.get("/events", response_class=Response, responses=_SSE)

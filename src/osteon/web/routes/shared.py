@@ -1,6 +1,5 @@
 """What the routes share: the service, parameters, descriptions of answers, waiting for results."""
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from threading import Event
@@ -18,7 +17,6 @@ from osteon.web.service import Service
 from osteon.web.uploads import FIELD, STUDY_FIELD
 
 MOST_WAIT_SECONDS = 300.0
-_LOOK_SECONDS = 0.03
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -103,26 +101,26 @@ async def accepted(
     service: Service, analyses: Sequence[Analysis], errors: list[FileErrorOut], *, wait: float, stopping: Event
 ) -> Response:
     """The answer to files taken in, held until all are finished or time is over."""
-    current = await settled(service, analyses, seconds=wait, stopping=stopping)
+    current = await _settled(service, analyses, seconds=wait, stopping=stopping)
     done = wait > 0 and all(analysis.finished for analysis in current)
     answer = AcceptedOut.of(current, errors).model_dump(mode="json", exclude_unset=len(current) != 1 or bool(errors))
     return JSONResponse(answer, status_code=200 if done else 202)
 
 
-async def settled(service: Service, analyses: Sequence[Analysis], *, seconds: float, stopping: Event) -> list[Analysis]:
+async def _settled(
+    service: Service, analyses: Sequence[Analysis], *, seconds: float, stopping: Event
+) -> list[Analysis]:
     """The analyses once all are finished, or as they stand when the time is over or the server stops."""
     until = time.monotonic() + seconds
     current = list(analyses)
-    while not all(analysis.finished for analysis in current):
-        current = [await found(service, analysis.id) or analysis for analysis in current]
-        left = until - time.monotonic()
-        if left <= 0 or stopping.is_set():
-            break
-        await asyncio.sleep(min(_LOOK_SECONDS, left))
-    return current
+    left = {analysis.id for analysis in current if not analysis.finished}
+    while left and time.monotonic() < until and not stopping.is_set():
+        progress = await service.watch.look(left)
+        left = {analysis_id for analysis_id in left if analysis_id in progress and not progress[analysis_id].finished}
+    return [one if one.finished else await _found(service, one.id) or one for one in current]
 
 
-async def found(service: Service, analysis_id: str) -> Analysis | None:
+async def _found(service: Service, analysis_id: str) -> Analysis | None:
     """The analysis as it stands, or None where it was removed."""
     try:
         return await to_thread.run_sync(service.store.find, analysis_id)
