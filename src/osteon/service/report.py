@@ -1,166 +1,291 @@
-"""The report of an analysis as PDF: picture, decision, findings and what they mean, models, disclaimer."""
+"""What a report says, sheet by sheet, whatever it is written as: `report_pdf` and `report_html` lay it out."""
 
-from collections.abc import Mapping
-from functools import cache
-from importlib.resources import as_file, files
-from io import BytesIO
-from typing import Any
-from xml.sax.saxutils import escape
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
 
 import cv2
-from reportlab.lib.colors import HexColor
-from reportlab.lib.pagesizes import A4
-from reportlab.lib.styles import ParagraphStyle
-from reportlab.lib.units import mm
-from reportlab.pdfbase import pdfmetrics
-from reportlab.pdfbase.ttfonts import TTFont
-from reportlab.platypus import Flowable, Image, KeepTogether, PageBreak, Paragraph, SimpleDocTemplate, Spacer, Table
+import numpy as np
+from numpy.typing import NDArray
 
+from osteon.findings import BoxXyxy, Decision
 from osteon.service import pictures
+from osteon.service.answers import Answer, BoxStatus
 from osteon.service.catalogue import Language, catalogue
 from osteon.service.files import AnalysisFiles
 from osteon.service.store import Analysis
 
-_FONT = "DejaVuSans"
-_INK, _QUIET, _LINE, _PAPER = HexColor("#16232b"), HexColor("#5a6b75"), HexColor("#d5dde2"), HexColor("#f3f6f8")
-_COLOURS = {
-    "fracture": HexColor("#b3261e"),
-    "doubt": HexColor("#9a6700"),
-    "no_fracture": HexColor("#1d7045"),
-    "not_a_radiograph": _QUIET,
-}
-_MARGIN = 18 * mm
-_WIDTH = A4[0] - 2 * _MARGIN
-_PICTURE_HEIGHT = 128 * mm
-_PICTURE_SIDE_PX = 1600
+Kind = Literal["fracture", "doubt", "reader", "rejected"]
+"""Who drew a box, and what of: the model (a fracture or a doubt), the reader, or the model and the reader said no."""
 
-_BODY = ParagraphStyle("body", fontName=_FONT, fontSize=9, leading=13, textColor=_INK)
-_SMALL = ParagraphStyle("small", _BODY, fontSize=7.5, leading=10.5, textColor=_QUIET)
-_HEAD = ParagraphStyle("head", _BODY, fontSize=10.5, leading=14, spaceBefore=8, spaceAfter=3)
-_TITLE = ParagraphStyle("title", _BODY, fontSize=17, leading=22)
+KINDS: Mapping[Kind, str] = {"fracture": "#d8261c", "doubt": "#e08a00", "reader": "#1668c7", "rejected": "#8593a0"}
+"""Their colours, told apart on a film and on paper; dashes tell a doubt from a fracture without colour."""
+
+DASHED: frozenset[Kind] = frozenset(("doubt", "rejected"))
+PICTURE_SIDE_PX = 1600
+_TIME = {"en": "%Y-%m-%d %H:%M UTC", "ru": "%d.%m.%Y %H:%M UTC"}
+_LOCAL = "local"
 
 Words = Mapping[str, str]
 
 
-def pdf(analysis: Analysis, kept: AnalysisFiles, *, language: Language = "en") -> bytes:
-    """The report of a succeeded analysis, one sheet or more for each page of its file."""
-    _register_font()
+@dataclass(frozen=True)
+class Mark:
+    """A box drawn on the picture, in its pixels, with the label beside it."""
+
+    box_xyxy_px: BoxXyxy
+    label: str
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Place:
+    """A row of the list of places found, in words."""
+
+    number: str
+    kind: Kind
+    grade: str
+    probability: str
+    score: str
+    says: str
+    box: str
+    reader: str
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A row of the list of boxes that the reader drew, in words."""
+
+    label: str
+    says: str
+    box: str
+
+
+@dataclass(frozen=True)
+class ReaderNote:
+    """What the reader said of a page, in words; `earlier` is '' where nothing was said before."""
+
+    verdict: str
+    by: str
+    comment: str
+    drawings: tuple[Drawing, ...]
+    earlier: str
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """Everything of one page.
+
+    Attributes:
+        page: from 1.
+        heading: which page it is, '' where there is only one.
+        decision: of the model.
+        headline: the decision in words.
+        meaning: what the decision means.
+        gate: what the gate says.
+        pixels: (height, width) uint8 as people see it, at most `PICTURE_SIDE_PX` a side.
+        size: height and width of the page in pixels, which marks are in.
+        marks: boxes on it, the surest of the model last.
+        places: the list of places found.
+        note: the reader's answer, or None.
+        models: name of the task; name and version; digest.
+        facts: what else there is to know: label and value.
+    """
+
+    page: int
+    heading: str
+    decision: Decision
+    headline: str
+    meaning: str
+    gate: str
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
+    marks: tuple[Mark, ...]
+    places: tuple[Place, ...]
+    note: ReaderNote | None
+    models: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """A report: facts of the analysis (label and value), then its sheets; `words` has all else that stands on it."""
+
+    id: str
+    language: Language
+    words: Words
+    made: str
+    facts: tuple[tuple[str, str], ...]
+    sheets: tuple[Sheet, ...]
+
+
+def report_of(
+    analysis: Analysis,
+    kept: AnalysisFiles,
+    answers: Sequence[Answer] = (),
+    *,
+    made_at: datetime,
+    language: Language = "en",
+) -> Report:
+    """The report of a succeeded analysis.
+
+    Args:
+        analysis: with findings.
+        kept: where its pictures lie.
+        answers: all readers' answers to it; the newest of each page is shown.
+        made_at: now (UTC).
+        language: of the report.
+
+    Raises:
+        AnalysisNotFound: a picture is gone.
+    """
     words = catalogue()[language]
-    story: list[Flowable] = []
-    for index, findings in enumerate(analysis.pages):
-        if index:
-            story.append(PageBreak())
-        story += _sheet(analysis, index, findings, kept, words, language)
-    buffer = BytesIO()
-    document = SimpleDocTemplate(
-        buffer,
-        pagesize=A4,
-        leftMargin=_MARGIN,
-        rightMargin=_MARGIN,
-        topMargin=14 * mm,
-        bottomMargin=20 * mm,
-        title=words["report.title"],
-        author="Osteon",
-        lang=language,
+    made = made_at.strftime(_TIME[language])
+    facts = (
+        (words["report.file"], analysis.name),
+        (words["report.sent"], analysis.created_at.strftime(_TIME[language])),
+        (words["report.analysed"], analysis.finished_at.strftime(_TIME[language]) if analysis.finished_at else ""),
+        (words["report.made"], made),
+        (words["report.id"], analysis.id),
+        (words["report.digest"], str(analysis.pages[0]["sha256"]) if analysis.pages else ""),
     )
-
-    def footer(canvas: Any, sheet: Any) -> None:
-        canvas.setFont(_FONT, 7)
-        canvas.setFillColor(_QUIET)
-        canvas.drawString(_MARGIN, 11 * mm, words["disclaimer"])
-        canvas.drawRightString(A4[0] - _MARGIN, 11 * mm, str(sheet.page))
-
-    document.build(story, onFirstPage=footer, onLaterPages=footer)
-    return buffer.getvalue()
-
-
-def _sheet(
-    analysis: Analysis, index: int, findings: Mapping[str, Any], kept: AnalysisFiles, words: Words, language: Language
-) -> list[Flowable]:
-    of_pages = words["report.page"].format(page=index + 1, pages=len(analysis.pages)) if len(analysis.pages) > 1 else ""
-    when = analysis.created_at.strftime("%Y-%m-%d %H:%M UTC")
-    under_title = " · ".join(part for part in (escape(analysis.name), of_pages, when) if part)
-    return [
-        Paragraph(words["report.title"], _TITLE),
-        Paragraph(under_title, _SMALL),
-        Spacer(1, 4 * mm),
-        _decision(findings, words),
-        Spacer(1, 4 * mm),
-        _picture(kept, analysis.id, index, findings, language),
-        Paragraph(words["report.findings"], _HEAD),
-        *_fractures(findings, words),
-        KeepTogether([Paragraph(words["report.models"], _HEAD), _models(findings, words)]),
-        Spacer(1, 3 * mm),
-        _notice(words),
-    ]
-
-
-def _decision(findings: Mapping[str, Any], words: Words) -> Flowable:
-    decision = findings["decision"]
-    headline = ParagraphStyle("decision", _BODY, fontSize=13, leading=18, textColor=_COLOURS[decision])
-    bone = words["report.bone"].format(
-        area=f"{findings['bone']['area_fraction']:.0%}", confidence=f"{findings['bone']['confidence']:.2f}"
-    )
-    text = [Paragraph(words[f"decision.{decision}"], headline), Paragraph(words[f"meaning.{decision}"], _BODY)]
-    box = Table([[[*text, Paragraph(bone, _SMALL)]]], colWidths=[_WIDTH])
-    box.setStyle([("BACKGROUND", (0, 0), (-1, -1), _PAPER), ("LINEBEFORE", (0, 0), (0, -1), 3, _COLOURS[decision])])
-    return box
-
-
-def _picture(
-    kept: AnalysisFiles, analysis_id: str, index: int, findings: Mapping[str, Any], language: Language
-) -> Flowable:
-    pixels = pictures.overlay_pixels(kept, analysis_id, index, findings, language=language)
-    height, width = pixels.shape[:2]
-    shrink = min(1.0, _PICTURE_SIDE_PX / max(height, width))
-    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    smaller = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if shrink < 1 else pixels
-    jpeg = cv2.imencode(".jpg", cv2.cvtColor(smaller, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
-    scale = min(_WIDTH / width, _PICTURE_HEIGHT / height)
-    return Image(BytesIO(jpeg), width * scale, height * scale)
-
-
-def _fractures(findings: Mapping[str, Any], words: Words) -> list[Flowable]:
-    fractures = findings["fractures"]
-    if not fractures:
-        return [Paragraph(words["report.none"], _BODY)]
-    head = ("#", words["grade"], words["probability"], words["score"], words["report.place"])
-    rows = [[Paragraph(cell, _SMALL) for cell in head]]
-    for number, fracture in enumerate(fractures, start=1):
-        cells = (
-            str(number),
-            words[f"grade.{fracture['grade']}"],
-            f"{fracture['probability']:.0%}",
-            f"{fracture['score']:.2f}",
-            ", ".join(f"{value:.0f}" for value in fracture["box_xyxy_px"]),
+    writer = _Writer(words, language, len(analysis.pages))
+    sheets = tuple(
+        writer.sheet(
+            number,
+            findings,
+            [answer for answer in answers if answer.page == number],
+            pictures.image_png(kept, analysis.id, number - 1),
         )
-        rows.append([Paragraph(cell, _BODY) for cell in cells])
-    table = Table(rows, colWidths=[_WIDTH * share for share in (0.06, 0.22, 0.2, 0.14, 0.38)], repeatRows=1)
-    table.setStyle([("LINEBELOW", (0, 0), (-1, -1), 0.4, _LINE), ("LEFTPADDING", (0, 0), (0, -1), 2)])
-    return [table, Spacer(1, 2 * mm), Paragraph(words["report.meaning"], _SMALL)]
+        for number, findings in enumerate(analysis.pages, start=1)
+    )
+    return Report(analysis.id, language, words, made, tuple(fact for fact in facts if fact[1]), sheets)
 
 
-def _models(findings: Mapping[str, Any], words: Words) -> Flowable:
-    rows = [
-        [
-            Paragraph(words[f"model.{task}"], _SMALL),
-            Paragraph(f"{escape(model['name'])} {escape(model['version'])}<br/>sha256 {model['sha256']}", _SMALL),
-        ]
-        for task, model in findings["models"].items()
-        if model
+def jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    """(height, width) grey pixels as JPEG."""
+    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Puts findings and answers into words of one language."""
+
+    words: Words
+    language: Language
+    pages: int
+
+    def sheet(self, page: int, findings: Mapping[str, Any], answers: Sequence[Answer], png: bytes) -> Sheet:
+        """Everything of a page."""
+        words = self.words
+        answer = max(answers, key=lambda one: one.id, default=None)
+        statuses = {box.of: box.status for box in answer.boxes if box.of is not None} if answer else {}
+        return Sheet(
+            page=page,
+            heading=words["report.sheet"].format(page=page, pages=self.pages) if self.pages > 1 else "",
+            decision=findings["decision"],
+            headline=words[f"decision.{findings['decision']}"],
+            meaning=words[f"meaning.{findings['decision']}"],
+            gate=self._gate(findings["bone"]),
+            pixels=_pixels(png),
+            size=(findings["height_px"], findings["width_px"]),
+            marks=_marks(findings["fractures"], statuses, answer),
+            places=tuple(
+                self._place(number, fracture, answer, statuses.get(number - 1))
+                for number, fracture in enumerate(findings["fractures"], start=1)
+            ),
+            note=self._note(answer, earlier=len(answers) - 1) if answer else None,
+            models=tuple(
+                (words[f"model.{task}"], f"{m['name']}, {words['report.version'].format(**m)}", m["sha256"])
+                for task, m in findings["models"].items()
+                if m
+            ),
+        )
+
+    def _gate(self, bone: Mapping[str, Any]) -> str:
+        return self.words[f"report.gate.{'yes' if bone['present'] else 'no'}"].format(
+            area=self._percent(bone["area_fraction"]), confidence=self._number(bone["confidence"])
+        )
+
+    def _place(
+        self, number: int, fracture: Mapping[str, Any], answer: Answer | None, status: BoxStatus | None
+    ) -> Place:
+        words = self.words
+        grade = fracture["grade"]
+        open_word = words["report.reading.open"] if answer else "—"
+        return Place(
+            number=str(number),
+            kind="rejected" if status == "rejected" else grade,
+            grade=words[f"grade.{grade}"],
+            probability=self._percent(fracture["probability"]),
+            score=self._number(fracture["score"]),
+            says=f"{words[f'report.says.{grade}']} {self._odds(fracture['probability'])}",
+            box=_box_text(fracture["box_xyxy_px"]),
+            reader=words[f"box.{status}"] if status else open_word,
+        )
+
+    def _odds(self, probability: float) -> str:
+        """Of ten such boxes, how many."""
+        if probability < 0.1:
+            return self.words["report.odds.few"]
+        if probability >= 0.95:
+            return self.words["report.odds.most"]
+        return self.words["report.odds"].format(count=round(probability * 10))
+
+    def _note(self, answer: Answer, *, earlier: int) -> ReaderNote:
+        words = self.words
+        author = words["report.reading.local"] if answer.author == _LOCAL else answer.author
+        drawn = [box for box in answer.boxes if box.status in ("redrawn", "added")]
+        return ReaderNote(
+            verdict=words[f"verdict.{answer.verdict}"],
+            by=words["report.reading.by"].format(author=author, time=answer.created_at.strftime(_TIME[self.language])),
+            comment=answer.comment,
+            drawings=tuple(
+                Drawing(
+                    f"R{number}",
+                    words[f"report.drawn.{box.status}"].format(number=(box.of or 0) + 1),
+                    _box_text(box.box_xyxy_px),
+                )
+                for number, box in enumerate(drawn, start=1)
+            ),
+            earlier=words["report.reading.earlier"].format(count=earlier) if earlier else "",
+        )
+
+    def _percent(self, share: float) -> str:
+        return f"{share:.0%}" if self.language == "en" else f"{share * 100:.0f}\u00a0%"
+
+    def _number(self, value: float) -> str:
+        return f"{value:.2f}" if self.language == "en" else f"{value:.2f}".replace(".", ",")
+
+
+def _marks(
+    fractures: Sequence[Mapping[str, Any]], statuses: Mapping[int, BoxStatus], answer: Answer | None
+) -> tuple[Mark, ...]:
+    """Boxes of the model, the surest last, then those of the reader."""
+    of_model = [
+        Mark(
+            tuple(fracture["box_xyxy_px"]),
+            str(index + 1),
+            "rejected" if statuses.get(index) in ("rejected", "redrawn") else fracture["grade"],
+        )
+        for index, fracture in enumerate(fractures)
     ]
-    table = Table(rows, colWidths=[_WIDTH * 0.2, _WIDTH * 0.8])
-    table.setStyle([("LINEBELOW", (0, 0), (-1, -1), 0.4, _LINE), ("LEFTPADDING", (0, 0), (0, -1), 2)])
-    return table
+    drawn = [box for box in answer.boxes if box.status in ("redrawn", "added")] if answer else []
+    of_reader = [Mark(box.box_xyxy_px, f"R{number}", "reader") for number, box in enumerate(drawn, start=1)]
+    return (*reversed(of_model), *of_reader)
 
 
-def _notice(words: Words) -> Flowable:
-    notice = Table([[[Paragraph(words["disclaimer"], _BODY), Paragraph(words["disclaimer.long"], _SMALL)]]], [_WIDTH])
-    notice.setStyle([("BOX", (0, 0), (-1, -1), 0.6, _LINE)])
-    return notice
+def _box_text(box_xyxy_px: Sequence[float]) -> str:
+    """Corners of a box, whole pixels."""
+    x0, y0, x1, y1 = (f"{value:.0f}" for value in box_xyxy_px)
+    return f"{x0}, {y0} – {x1}, {y1}"
 
 
-@cache
-def _register_font() -> None:
-    with as_file(files("osteon.files").joinpath("fonts/DejaVuSans.ttf")) as path:
-        pdfmetrics.registerFont(TTFont(_FONT, str(path)))
+def _pixels(png: bytes) -> NDArray[np.uint8]:
+    pixels = np.asarray(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE), np.uint8)
+    height, width = pixels.shape
+    shrink = PICTURE_SIDE_PX / max(height, width)
+    if shrink >= 1:
+        return pixels
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
