@@ -47,6 +47,7 @@ SEES = {
     "client": {"errors"},
     "load": _READING | {"datasets", "inference", "samples", "client"},
     "web": _READING | {"inference", "samples", "service"},
+    "__main__": {"cli"},
     "cli": _READING
     | {
         "datasets",

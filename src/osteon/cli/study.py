@@ -8,7 +8,7 @@ import click
 
 from osteon.cli import message
 from osteon.cli.progress import bars
-from osteon.errors import ConfigurationError
+from osteon.errors import ConfigurationError, MissingExtra
 
 PLACE = click.Path(exists=True, path_type=Path)
 
@@ -53,6 +53,70 @@ def gate(place: Path, films: Path | None, negatives: Path, split_file: Path, row
     plot(measured, {m.row.label: _history(m.row.history) for m in measured if m.row.history}, out / "plots.png")
     message(f"wrote table.md, figures.json and plots.png in {out}")
     click.echo(table, nl=False)
+
+
+@study.command(
+    "detectors",
+    epilog="""\b
+Examples:
+  osteon study detectors docs/rows/detectors.yaml --data FracAtlas --split split.json --out study \\
+      --weights imagenet=vgg16_features.pth --weights nanodet=nanodet_g_coco_folded.pth
+  osteon study detectors docs/rows/detectors.yaml --data FracAtlas --split split.json --out study --figures-only
+""",
+)
+@click.argument("rows_file", metavar="ROWS", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--data", "place", type=PLACE, required=True, help="Data set with boxes or polygons, and normals.")
+@click.option("--split", "split_file", type=PLACE, required=True, help="Its parts train and valid are used.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the study.")
+@click.option("--only", multiple=True, help="Name of a row to train and measure. [default: all]")
+@click.option("--weights", "given", multiple=True, help="NAME=FILE: what rows call these starting weights.")
+@click.option("--figures-only", is_flag=True, help="Train nothing; measure what is trained.")
+@click.option("--samples", default=1000, show_default=True, help="Of the bootstrap.")
+@click.option("--threads", default=0, help="Processor threads of the training; 0: all.")
+def detectors(
+    rows_file: Path,
+    place: Path,
+    split_file: Path,
+    out: Path,
+    only: tuple[str, ...],
+    given: tuple[str, ...],
+    figures_only: bool,
+    samples: int,
+    threads: int,
+) -> None:
+    """Train and compare the detectors that the YAML file ROWS lists; needs the extra `train`.
+
+    Writes study.json, study.md and study.png, anew after each row. Started again it goes on with the epoch and the row
+    that it was at. A row that was not run says so.
+    """
+    try:
+        from osteon.training.rows import chosen, read_rows
+        from osteon.training.runs import use_threads
+        from osteon.training.study import Study, run_study
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"the study needs {error.name}", hint="pip install 'osteon[train]'") from error
+    from osteon.datasets.recognise import open_dataset
+    from osteon.datasets.split import Split
+
+    rows = read_rows(rows_file)
+    chosen(rows, only)
+    weights = dict(_pair(text) for text in given)
+    if threads:
+        use_threads(threads)
+    made = Study(
+        out, open_dataset(place), Split.read(split_file), weights=weights, train=not figures_only, samples=samples
+    )
+    with bars() as report:
+        run_study(made, rows, only=only, say=message, progress=report)
+    message(f"wrote study.json, study.md and study.png in {out}")
+    click.echo((out / "study.md").read_text(encoding="utf-8"), nl=False)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, mark, file = text.partition("=")
+    if not mark:
+        raise ConfigurationError(f"no file in --weights {text!r}", hint="give NAME=FILE")
+    return name, file
 
 
 def _row(text: str) -> Any:

@@ -1,0 +1,186 @@
+"""The study of detectors in miniature: rows as YAML, trained, measured, told; killed rows go on."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import drawn
+import pytest
+import torch
+
+from osteon.datasets.case import Manifest
+from osteon.datasets.split import Split
+from osteon.errors import ConfigurationError
+from osteon.inference.session import read_card
+from osteon.training.checkpoint import Checkpoint
+from osteon.training.rows import StudyRow, chosen, read_rows
+from osteon.training.study import Study, run_study
+
+torch.set_num_threads(1)  # quicker for small models, and the same to the last bit
+PLANNED = Path(__file__).parents[2] / "docs" / "rows" / "detectors.yaml"
+ROWS = """
+shared:
+  loop: {epochs: 2, batch: 4, warmup_steps: 1, evaluate_every: 2}
+  detector: {side_px: 64, canvas_px: 64, settle_epochs: 0}
+rows:
+  - name: plain
+    label: Plain at 64
+    weights: none
+    epochs_sampled: 1
+    loop: {learning_rate: 3.0e-4, epochs: 4}
+    detector: {augment: false, four_fold: true, normals: 0}
+  - name: yolo
+    label: YOLOv8n at 64
+    detector: {arch: yolov8n}
+  - name: later
+    label: Not yet
+    note: Waits for a larger machine.
+  - name: released
+    label: The released one
+    model: bundled
+"""
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, Split]:
+    manifest, split = drawn.films(tmp_path_factory.mktemp("films"))
+    cases = tuple(
+        replace(c, instances=c.instances or (), fractured=bool(c.fractured)) for c in manifest if c.radiograph
+    )
+    return Manifest("drawn", cases), split
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyRow, ...]:
+    file = tmp_path_factory.mktemp("rows") / "rows.yaml"
+    file.write_text(ROWS)
+    return read_rows(file)
+
+
+@pytest.fixture(scope="module")
+def done(
+    films: tuple[Manifest, Split], rows: tuple[StudyRow, ...], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Study, dict[str, Any]]:
+    study = Study(tmp_path_factory.mktemp("study"), *films, samples=50)
+    return study, run_study(study, rows, only=("plain", "yolo", "released"))
+
+
+def test_rows_take_shared_settings_and_their_own(rows: tuple[StudyRow, ...]) -> None:
+    plain, yolo, later, released = rows
+    assert (plain.loop.learning_rate, plain.loop.epochs, plain.loop.batch, plain.epochs) == (3e-4, 4, 4, 1)
+    assert (plain.detector.side_px, plain.detector.normals, plain.detector.four_fold) == (64, 0.0, True)
+    assert (yolo.detector.arch, yolo.epochs, yolo.detector.four_fold) == ("yolov8n", 2, False)
+    assert (later.note, later.model, released.model) == ("Waits for a larger machine.", "", "bundled")
+    assert chosen(rows, ("later", "plain")) == (plain, later)
+    assert chosen(rows, ()) == rows
+
+
+def test_each_row_says_how_far_it_was_run(done: tuple[Study, dict[str, Any]]) -> None:
+    told = {row["name"]: row for row in done[1]["rows"]}
+    assert told["plain"]["status"] == "sampled: 1 epochs of a schedule of 4"
+    assert (told["plain"]["epochs"], told["yolo"]["epochs"]) == ("1 of 4", "2 of 2")
+    assert told["yolo"]["status"] == "complete"
+    assert told["later"]["status"] == "not run"
+    assert told["later"]["measured"] is None
+    assert told["released"]["status"] == "not run: trained on another split"
+    assert (told["plain"]["parameters"], told["yolo"]["parameters"]) == (4_201_128, 3_011_027)
+
+
+def test_every_figure_has_its_interval(done: tuple[Study, dict[str, Any]]) -> None:
+    for row in done[1]["rows"][:2]:
+        measured = row["measured"]
+        assert (measured["pictures"], measured["fractured"]) == (4, 2)
+        assert measured["ms"] > 0
+        wanted = {"best_iou_mean", "best_iou_max", "image_map50", "map50", "map50_95", "auroc"}
+        wanted |= {f"sensitivity_at_{rate}" for rate in (0.1, 0.25, 0.5, 1.0)}
+        wanted |= {f"doubt.{name}" for name in ("box_precision", "box_recall", "sensitivity", "specificity")}
+        assert wanted <= measured["figures"].keys()
+        for name in wanted:
+            low, high = measured["intervals"][name]
+            assert low <= measured["figures"][name] + 1e-4, name
+            assert measured["figures"][name] <= high + 1e-4, name
+
+
+def test_the_study_is_written_as_json_table_and_plot(done: tuple[Study, dict[str, Any]]) -> None:
+    study, found = done
+    assert json.loads((study.folder / "study.json").read_text("utf-8")) == json.loads(json.dumps(found))
+    table = (study.folder / "study.md").read_text("utf-8")
+    assert table.count("| Plain at 64 |") == table.count("| Not yet |") == 3
+    assert "| not run | not run |" in table
+    assert "2 fractured and 2 normal pictures" in table
+    assert "- Not yet: Waits for a larger machine." in table
+    for line in table.splitlines():
+        if line.startswith("|"):
+            assert line.count("|") in (8, 9, 10, 11)
+    assert (study.folder / "study.png").read_bytes().startswith(b"\x89PNG")
+    card, _ = read_card(study.folder / "rows" / "yolo" / "model.onnx")
+    assert set(card.operating_points) == {"fracture", "doubt"}
+    assert (card.split_hash, card.settings["epoch"]) == (study.split.hash, 2)
+
+
+def test_started_again_it_neither_trains_nor_measures_what_is_done(
+    done: tuple[Study, dict[str, Any]], rows: tuple[StudyRow, ...]
+) -> None:
+    study, found = done
+    files = [p for p in (study.folder / "rows").rglob("*") if p.is_file()]
+    before = {path: path.stat().st_mtime_ns for path in files}
+    assert run_study(study, rows, only=("plain", "yolo")) == found
+    assert {path: path.stat().st_mtime_ns for path in files} == before
+
+
+def test_a_sampled_row_goes_on_when_more_is_wanted(
+    done: tuple[Study, dict[str, Any]], rows: tuple[StudyRow, ...], films: tuple[Manifest, Split], tmp_path: Path
+) -> None:
+    """A miniature of another machine: the row's folder is carried there, and trained further in the same schedule."""
+    study = Study(tmp_path, *films, samples=10)
+    yolo = replace(rows[1], epochs_sampled=1)
+    assert run_study(study, [yolo])["rows"][0]["status"] == "sampled: 1 epochs of a schedule of 2"
+    assert run_study(study, [rows[1]])["rows"][0]["status"] == "complete"
+    whole, parts = (Checkpoint.read(s.row_folder(rows[1]) / "last.pt") for s in (done[0], study))
+    assert all(torch.equal(value, parts.weights[name]) for name, value in whole.weights.items())
+
+
+def test_a_row_trained_with_other_settings_is_not_told_as_this_one(
+    done: tuple[Study, dict[str, Any]], rows: tuple[StudyRow, ...]
+) -> None:
+    other = replace(rows[1], loop=replace(rows[1].loop, learning_rate=1.0))
+    with pytest.raises(ConfigurationError, match="another learning_rate"):
+        run_study(done[0], [other])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rows: []", "no rows"),
+        ("{", "no YAML"),
+        ("- 1", "expected words"),
+        ("rows:\n- label: x", "called None"),
+        ("rows:\n- name: Up", "called 'Up'"),
+        ("rows:\n- {name: a}\n- {name: a}", "two rows are called a"),
+        ("rows:\n- {name: a, colour: red}", "unknown colour"),
+        ("rows:\n- {name: a, loop: {epochs: many}}", "epochs is 'many'"),
+        ("rows:\n- {name: a, loop: {learning_rate: 3e-4}}", "learning_rate is '3e-4'"),
+        ("rows:\n- {name: a, detector: {side: 3}}", "unknown side"),
+        ("rows:\n- {name: a, epochs_sampled: few}", "epochs_sampled is 'few'"),
+    ],
+)
+def test_a_file_of_rows_that_says_something_else_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.yaml").write_text(text)
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        read_rows(tmp_path / "rows.yaml")
+    assert caught.value.hint
+
+
+def test_a_row_that_is_not_there_is_named(rows: tuple[StudyRow, ...]) -> None:
+    with pytest.raises(ConfigurationError, match="no row is called nobody"):
+        chosen(rows, ("nobody",))
+
+
+def test_the_planned_rows_are_those_of_the_work_we_build_on_and_ours() -> None:
+    planned = {row.name: row for row in read_rows(PLANNED)}
+    ssd = [row for row in planned.values() if row.detector.arch == "ssd300-vgg16"]
+    assert {row.detector.side_px for row in ssd} == {300, 640, 800, 1024}
+    assert {row.loop.learning_rate for row in ssd} == {3e-4, 1e-4}
+    assert {row.detector.four_fold for row in ssd} == {True, False}
+    assert {row.detector.arch for row in planned.values()} >= {"nanocsp", "yolov8n", "ssd300-vgg16"}
