@@ -18,7 +18,7 @@ RUNS ?= runs
 LOAD_ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: help demo test check lint serve load-test bench train-gate train-detector clean
+.PHONY: help page demo test check lint serve load-test bench train-gate train-detector clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 22
@@ -28,6 +28,10 @@ demo: $(VENV)/.runtime ## Set up and run both stages on sample pictures; writes 
 
 serve: $(VENV)/.runtime ## The web page on http://127.0.0.1:8010.
 	@$(BIN)/osteon serve
+
+page: ## Build the web page's files from frontend/ (needs Node 20 and npm).
+	@command -v npm >/dev/null || { echo "no npm: install Node 20 or newer; only changing the page needs it" >&2; exit 2; }
+	cd frontend && npm ci --no-audit --no-fund && npm run build
 
 test: $(VENV)/.full ## Set up and run all tests.
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

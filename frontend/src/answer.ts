@@ -66,7 +66,7 @@ function stateOf(draft: Draft): (Node | string)[] {
   if (draft.dirty) return [draft.verdict ? word("answer.unsaved") : word("answer.needed")];
   if (!draft.kept) return [];
   const { created_at, author } = draft.kept;
-  return [icon("box-accepted"), word("answer.saved", { time: moment(created_at), author: author || word("answer.local") })];
+  return [icon("box-accepted"), word("answer.saved", { time: moment(created_at), author: author === "local" ? word("answer.local") : author })];
 }
 
 // What was saved before; where nothing was begun here meanwhile.

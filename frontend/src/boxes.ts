@@ -54,7 +54,7 @@ export class Boxes {
         className: ["box", fracture?.grade ?? "own", mark.status ?? "", index === selected ? "selected" : ""].join(" ").trim(),
         label: `${index + 1} · ${what}${judged}`,
       },
-      element("span", {}, sign, String(index + 1), element("i", {}, ` · ${what}`)),
+      element("span", {}, sign, String(index + 1), element("i", {}, `· ${what}`)),
     );
     button.addEventListener("click", () => this.chosen.tell(index));
     button.addEventListener("keydown", (event) => this.nudge(event, index));

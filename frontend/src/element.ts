@@ -22,7 +22,7 @@ export function icon(name: string): SVGSVGElement {
   const use = document.createElementNS(space, "use");
   svg.setAttribute("class", "icon");
   svg.setAttribute("aria-hidden", "true");
-  use.setAttribute("href", `/static/icons.svg#${name}`);
+  use.setAttribute("href", `#icon-${name}`);
   svg.append(use);
   return svg;
 }
