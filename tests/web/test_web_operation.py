@@ -3,12 +3,8 @@
 import io
 import json
 import logging
-import os
 import re
-import signal
 import sqlite3
-import subprocess
-import sys
 import tarfile
 import threading
 import warnings
@@ -20,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from click.testing import CliRunner
+from programs import Program
 from serving import PATIENT, Running, form, photograph, radiograph
 
 import models
@@ -27,6 +24,7 @@ from osteon.cli import main
 from osteon.errors import ConfigurationError, InvalidBackup
 from osteon.service import logs, settings
 from osteon.service.backup import MANIFEST, backup, restore
+from osteon.service.keys import SCOPES
 from osteon.service.settings import Settings
 
 Serve = Callable[..., Running]
@@ -359,40 +357,6 @@ def _harmed(good: Path, harm: str) -> bytes:
     return out.getvalue()
 
 
-class Program:
-    """`osteon serve` as a process of its own."""
-
-    def __init__(self, folder: Path, files: models.ModelFiles, *words: str, **variables: str) -> None:
-        own = {
-            "OSTEON_DATA_DIR": str(folder),
-            "OSTEON_GATE": str(files.gate),
-            "OSTEON_DETECTOR": str(files.detector),
-            **{f"OSTEON_{name.upper()}": value for name, value in variables.items()},
-        }
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("OSTEON_")}
-        command = [str(Path(sys.executable).with_name("osteon")), "serve", *words]
-        self.process = subprocess.Popen(command, env={**kept, **own}, stderr=subprocess.PIPE, text=True)
-        self.lines: list[dict[str, Any]] = []
-
-    def until(self, event: str) -> dict[str, Any]:
-        """The next line of the log with this event."""
-        assert self.process.stderr
-        for line in self.process.stderr:
-            self.lines.append(json.loads(line))
-            if self.lines[-1]["event"] == event:
-                return self.lines[-1]
-        raise AssertionError(f"the server ended without {event}: {self.lines}")
-
-    def end(self) -> str:
-        """Tell it to stop, and wait; the rest of its log."""
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.stderr
-        rest = self.process.stderr.read()
-        self.process.wait(60)
-        self.process.stderr.close()
-        return rest
-
-
 @pytest.fixture
 def start(tmp_path: Path, model_files: models.ModelFiles) -> Iterator[Callable[..., Program]]:
     started: list[Program] = []
@@ -403,11 +367,7 @@ def start(tmp_path: Path, model_files: models.ModelFiles) -> Iterator[Callable[.
 
     yield begin
     for program in started:
-        if program.process.poll() is None:
-            program.process.kill()
-            program.process.wait()
-        if program.process.stderr:
-            program.process.stderr.close()
+        program.kill()
 
 
 class TestServe:
@@ -416,49 +376,62 @@ class TestServe:
         self, start: Callable[..., Program], variables: dict[str, str]
     ) -> None:
         program = start("--host", "0.0.0.0", "--port", "0", **variables)
-        _, told = program.process.communicate(timeout=60)
-        assert program.process.returncode == 2
+        assert program.wait() == 2
+        told = program.text()
         assert "no key exists" in told and "osteon keys create" in told and "127.0.0.1" in told
 
     def test_refuses_another_address_where_keys_are_turned_off(self, start: Callable[..., Program]) -> None:
         program = start("--host", "0.0.0.0", "--port", "0", require_keys="false", first_key="x" * 40)
-        _, told = program.process.communicate(timeout=60)
-        assert program.process.returncode == 2 and "OSTEON_REQUIRE_KEYS" in told
+        assert program.wait() == 2
+        assert "OSTEON_REQUIRE_KEYS" in program.text()
 
     def test_first_key_is_made_once_and_lets_in(self, start: Callable[..., Program]) -> None:
         words = ("--host", "0.0.0.0", "--port", "0", "--first-key", "--workers", "2")
         program = start(*words, public_url="http://localhost:8010")
         told = program.until("first key, shown only now")
         assert told["sign_in"] == f"http://localhost:8010/sign-in#key={told['key']}"
-        url = program.until("listening")["url"].replace("0.0.0.0", "127.0.0.1")
-        assert httpx.get(f"{url}/api/v1/analyses").status_code == 401
+        assert httpx.get(f"{program.url}{API}/analyses").status_code == 401
         headers = {"Authorization": f"Bearer {told['key']}"}
-        assert httpx.get(f"{url}/api/v1/session", headers=headers).json()["scopes"] == sorted(
-            ("analyse", "read", "answer", "admin")
-        )
-        assert told["key"] not in program.end()
+        assert httpx.get(f"{program.url}{API}/session", headers=headers).json()["scopes"] == sorted(SCOPES)
+        program.end()
+        assert program.text().count(f"{told['key']}") == 2, "once as it is and once in the link"
         again = start(*words)
         again.until("listening")
-        assert [line["event"] for line in again.lines] == ["listening"]
+        assert not [line for line in again.lines() if "key" in line]
         again.end()
 
     def test_first_key_of_the_operator_is_never_shown(self, start: Callable[..., Program]) -> None:
-        program = start("--host", "0.0.0.0", "--port", "0", first_key="operators-" + "k" * 40)
-        url = program.until("listening")["url"].replace("0.0.0.0", "127.0.0.1")
-        headers = {"Authorization": "Bearer operators-" + "k" * 40}
-        assert httpx.get(f"{url}/api/v1/analyses", headers=headers).status_code == 200
-        assert "operators-" not in json.dumps(program.lines) + program.end()
+        key = "operators-" + "k" * 40
+        program = start("--host", "0.0.0.0", "--port", "0", first_key=key)
+        headers = {"Authorization": f"Bearer {key}"}
+        assert httpx.get(f"{program.url}{API}/analyses", headers=headers).status_code == 200
+        program.end()
+        assert "operators-" not in program.text()
 
-    def test_stops_at_once_though_somebody_listens(self, start: Callable[..., Program]) -> None:
-        program = start("--port", "0", shutdown_seconds="300")
-        url = program.until("listening")["url"]
-        sent = httpx.post(f"{url}{API}/analyses", files=form(radiograph()), timeout=60).json()
+    def test_stops_though_somebody_listens_and_what_waits_is_done_after_the_next_start(
+        self, start: Callable[..., Program]
+    ) -> None:
+        program = start("--port", "0", shutdown_seconds="600")
+        url = program.url
+        sent = [
+            httpx.post(f"{url}{API}/analyses?again=true", files=form(radiograph()), timeout=60).json()["id"]
+            for _ in range(5)
+        ]
         with httpx.stream("GET", f"{url}{API}/events", timeout=60) as stream:
             assert stream.status_code == 200
-            rest = program.end()
-            assert "error" not in [json.loads(line)["level"] for line in rest.splitlines()]
+            program.end()
+        assert {line["level"] for line in program.lines()} == {"info"}
         again = start("--port", "0")
-        url = again.until("listening")["url"]
-        answer = httpx.get(f"{url}{API}/analyses/{sent['id']}", timeout=60).json()
-        assert answer["status"] in ("queued", "running", "succeeded")
+        with httpx.Client(base_url=again.url, timeout=60) as client:
+            for analysis_id in sent:
+                with client.stream("GET", f"{API}/analyses/{analysis_id}/events") as events:
+                    assert "event: finished" in "".join(events.iter_text())
+                assert client.get(f"{API}/analyses/{analysis_id}").json()["status"] == "succeeded"
         again.end()
+
+    def test_says_what_holds_the_folder(self, start: Callable[..., Program]) -> None:
+        first = start("--port", "0")
+        first.until("listening")
+        second = start("--port", "0")
+        assert second.wait() == 3
+        assert "another process serves from" in second.text()

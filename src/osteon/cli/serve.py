@@ -4,6 +4,7 @@ import ipaddress
 import logging
 import os
 import socket
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 _PRIVATE = 0o077
 """Whatever the server writes is its own user's alone."""
+
+_NOT_STARTED = 3
+"""Exit status where the address is taken, or another process serves from the data folder; the log says which."""
 
 
 @click.command(
@@ -66,7 +70,7 @@ def _run(settings: "Settings", host: str, port: int) -> None:
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            for listening in self.servers:
+            for listening in self.servers if self.started else ():
                 address, number = listening.sockets[0].getsockname()[:2]
                 place = f"[{address}]" if ":" in address else address
                 logs.event(logger, "listening", url=f"http://{place}:{number}", version=app.version)
@@ -85,8 +89,11 @@ def _run(settings: "Settings", host: str, port: int) -> None:
         forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
+    server = Server(config)
     with suppress(KeyboardInterrupt):
-        Server(config).run()
+        server.run()
+    if not server.started:
+        sys.exit(_NOT_STARTED)
 
 
 def _guarded(settings: "Settings", host: str, *, link: str, first_key: bool) -> "Settings":

@@ -88,8 +88,14 @@ def _osteon(_request: Request, error: Exception) -> Response:
 def _invalid(_request: Request, error: Exception) -> Response:
     """Which parameter is wrong and why; what was sent is not repeated."""
     assert isinstance(error, RequestValidationError)
-    faults = "; ".join(f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors())
+    faults = "; ".join(f"{_place(fault)}: {fault['msg']}" for fault in error.errors())
     return problem(422, "InvalidRequest", faults, "see /docs for what this request takes")
+
+
+def _place(fault: Mapping[str, Any]) -> str:
+    """Where a fault is; a field that we do not know is named by its place only, since its name is the sender's word."""
+    known = fault["loc"][:-1] if fault["type"] == "extra_forbidden" else fault["loc"]
+    return ".".join(str(part) for part in known)
 
 
 def _http(_request: Request, error: Exception) -> Response:
