@@ -90,7 +90,6 @@ class Sheet:
         places: the list of places found.
         note: the reader's answer, or None.
         models: name of the task; name and version; digest.
-        facts: what else there is to know: label and value.
     """
 
     page: int
@@ -109,11 +108,15 @@ class Sheet:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """A report: facts of the analysis (label and value), then its sheets; `words` has all else that stands on it."""
+    """A report: the file's name, facts of the analysis (label and value), and its sheets.
+
+    `words` has whatever else stands on it.
+    """
 
     id: str
     language: Language
     words: Words
+    name: str
     made: str
     facts: tuple[tuple[str, str], ...]
     sheets: tuple[Sheet, ...]
@@ -142,7 +145,6 @@ def report_of(
     words = catalogue()[language]
     made = made_at.strftime(_TIME[language])
     facts = (
-        (words["report.file"], analysis.name),
         (words["report.sent"], analysis.created_at.strftime(_TIME[language])),
         (words["report.analysed"], analysis.finished_at.strftime(_TIME[language]) if analysis.finished_at else ""),
         (words["report.made"], made),
@@ -159,7 +161,7 @@ def report_of(
         )
         for number, findings in enumerate(analysis.pages, start=1)
     )
-    return Report(analysis.id, language, words, made, tuple(fact for fact in facts if fact[1]), sheets)
+    return Report(analysis.id, language, words, analysis.name, made, tuple(fact for fact in facts if fact[1]), sheets)
 
 
 def jpeg(pixels: NDArray[np.uint8]) -> bytes:
@@ -278,7 +280,7 @@ def _marks(
 def _box_text(box_xyxy_px: Sequence[float]) -> str:
     """Corners of a box, whole pixels."""
     x0, y0, x1, y1 = (f"{value:.0f}" for value in box_xyxy_px)
-    return f"{x0}, {y0} – {x1}, {y1}"
+    return f"{x0},\u00a0{y0} – {x1},\u00a0{y1}"
 
 
 def _pixels(png: bytes) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from string import Template
 
 from osteon.service.report import DASHED, KINDS, Mark, ReaderNote, Report, Sheet, Words, jpeg
 
+_FILM_WIDTH_MM, _FILM_HEIGHT_MM = 104, 94
 _LINE_SHARE = 1 / 260
 """Thickness of a box's line as a share of the film's longer side."""
 
@@ -47,16 +48,17 @@ def _sheet(report: Report, sheet: Sheet) -> str:
         for task, name, digest in sheet.models
     )
     height, width = sheet.size
+    size = words["report.size"].format(width=width, height=height)
     return f"""<article class="sheet">
 <header><h1>{escape(words["report.title"])}</h1><p>{escape(sheet.heading)}</p></header>
-<dl class="facts">{facts}</dl>
+<p class="name">{escape(report.name)}</p>
 <section class="look">
 {_film(sheet, words)}
 <div>
 <div class="decision {sheet.decision}"><h2>{escape(sheet.headline)}</h2><p>{escape(sheet.meaning)}</p></div>
-<h3>{escape(words["report.gate"])}</h3><p>{escape(sheet.gate)}</p>
-<h3>{escape(words["size"])}</h3><p>{escape(words["report.size"].format(width=width, height=height))}</p>
 {_legend(sheet, words)}
+<h3>{escape(words["report.gate"])}</h3><p>{escape(sheet.gate)}</p>
+<dl class="facts">{facts}<dt>{escape(words["size"])}</dt><dd>{escape(size)}</dd></dl>
 </div>
 </section>
 <section><h2>{escape(words["report.findings"])}</h2>{_places(sheet, words)}</section>
@@ -72,22 +74,26 @@ def _sheet(report: Report, sheet: Sheet) -> str:
 
 def _film(sheet: Sheet, words: Words) -> str:
     height, width = sheet.size
+    across = min(_FILM_WIDTH_MM, _FILM_HEIGHT_MM * width / height)
     picture = b64encode(jpeg(sheet.pixels)).decode()
     marks = "".join(_mark(mark, height_px=height, width_px=width) for mark in sheet.marks)
     return (
-        f'<svg class="film" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(words["report.picture"])}">'
+        f'<svg class="film" width="{across:.1f}mm" height="{across * height / width:.1f}mm" '
+        f'viewBox="0 0 {width} {height}" role="img" aria-label="{escape(words["report.picture"])}">'
         f'<image width="{width}" height="{height}" preserveAspectRatio="none" href="data:image/jpeg;base64,{picture}"/>'
         f"{marks}</svg>"
     )
 
 
 def _mark(mark: Mark, *, height_px: int, width_px: int) -> str:
-    """A box with a dark line below the coloured one, and its label above it, or below where there is no room."""
+    """A box with a dark line below the coloured one; labels of the model stand above, the reader's below."""
     x0, y0, x1, y1 = mark.box_xyxy_px
     line = max(height_px, width_px) * _LINE_SHARE
     tall, wide = 7 * line, (4.2 * len(mark.label) + 3) * line
     x = min(x0, width_px - wide)
-    y = y0 - tall if y0 >= tall else min(y1, height_px - tall)
+    above, below = y0 - tall, min(y1, height_px - tall)
+    fits = y1 + tall <= height_px if mark.kind == "reader" else above < 0
+    y = below if fits else max(above, 0)
     dash = f' stroke-dasharray="{3 * line:.1f} {2 * line:.1f}"' if mark.kind in DASHED else ""
     rect = f'x="{x0:.1f}" y="{y0:.1f}" width="{x1 - x0:.1f}" height="{y1 - y0:.1f}" fill="none"{dash}'
     return (
@@ -112,8 +118,8 @@ def _places(sheet: Sheet, words: Words) -> str:
     keys = ("report.number", "grade", "probability", "score", "report.says", "report.box", "report.reader")
     rows = "".join(
         f'<tr><td>{place.number}</td><td class="{place.kind}">{escape(place.grade)}</td>'
-        + _cells((place.probability, place.score, place.says, place.box, place.reader))
-        + "</tr>"
+        + _cells((place.probability, place.score, place.says))
+        + f'<td class="box">{escape(place.box)}</td>{_cells((place.reader,))}</tr>'
         for place in sheet.places
     )
     head = "".join(f'<th scope="col">{escape(words[key])}</th>' for key in keys)

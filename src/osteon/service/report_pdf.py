@@ -36,9 +36,12 @@ _DECISIONS = {
     "no_fracture": HexColor("#1d7045"),
     "not_a_radiograph": _QUIET,
 }
-_MARGIN, _TOP, _BOTTOM = 18 * mm, 15 * mm, 19 * mm
+_MARGIN, _TOP, _BOTTOM = 18 * mm, 13 * mm, 17 * mm
 _WIDTH = A4[0] - 2 * _MARGIN
-_FILM_WIDTH, _FILM_HEIGHT = 104 * mm, 112 * mm
+_FRAME_PADDING = 6.0
+"""What ReportLab's own frame leaves free inside of the margins."""
+_FILM_WIDTH, _FILM_HEIGHT = 104 * mm, 94 * mm
+_LABEL = 24 * mm
 _GAP = 5 * mm
 
 _BODY = ParagraphStyle("body", fontName=_FONT, fontSize=9, leading=12.5, textColor=_INK)
@@ -70,8 +73,8 @@ def pdf(report: Report) -> bytes:
     document = SimpleDocTemplate(
         buffer,
         pagesize=A4,
-        leftMargin=_MARGIN,
-        rightMargin=_MARGIN,
+        leftMargin=_MARGIN - _FRAME_PADDING,
+        rightMargin=_MARGIN - _FRAME_PADDING,
         topMargin=_TOP,
         bottomMargin=_BOTTOM,
         title=report.words["report.title"],
@@ -96,14 +99,14 @@ def _sheet(report: Report, sheet: Sheet) -> list[Flowable]:
     return [
         _columns([Paragraph(words["report.title"], _TITLE), Paragraph(sheet.heading, _RIGHT)], (0.8, 0.2)),
         HRFlowable(width="100%", thickness=0.8, color=_INK, spaceBefore=2, spaceAfter=4),
-        _facts(report),
+        Paragraph(escape(report.name), _BODY),
         Spacer(1, 3 * mm),
-        _first_look(sheet, words),
+        _first_look(report, sheet),
         Paragraph(words["report.findings"], _HEAD),
         *_places(sheet, words),
         *_reader(sheet.note, words),
         KeepTogether([Paragraph(words["report.models"], _HEAD), _models(sheet)]),
-        KeepTogether([Spacer(1, 3 * mm), _notice(words), Spacer(1, 9 * mm), _signature(words)]),
+        KeepTogether([Spacer(1, 3 * mm), _notice(words), Spacer(1, 7 * mm), _signature(words)]),
     ]
 
 
@@ -116,40 +119,38 @@ def _columns(cells: Sequence[Any], shares: Sequence[float]) -> Table:
     return table
 
 
-def _facts(report: Report) -> Table:
-    rows = [[Paragraph(label, _SMALL), Paragraph(escape(value), _CELL)] for label, value in report.facts]
-    table = Table(rows, colWidths=[_WIDTH * 0.22, _WIDTH * 0.78])
+def _first_look(report: Report, sheet: Sheet) -> Table:
+    """The film, and beside it what was decided, the legend, and the facts."""
+    words, film = report.words, _Film(sheet)
+    beside = _WIDTH - film.width - _GAP
+    height, width = sheet.size
+    kinds = [kind for kind in KINDS if any(mark.kind == kind for mark in sheet.marks)]
+    facts = (*report.facts, (words["size"], words["report.size"].format(width=width, height=height)))
+    text: list[Flowable] = [_decision(sheet, beside), Spacer(1, 3 * mm)]
+    text += [_Legend(kind, words[f"report.legend.{kind}"]) for kind in kinds]
+    text += [Spacer(1, 2 * mm), Paragraph(words["report.gate"], _SMALL), Paragraph(sheet.gate, _CELL)]
+    text += [Spacer(1, 2 * mm), _facts(facts, beside)]
+    table = Table([[film, text]], colWidths=[film.width + _GAP, beside])
     table.setStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("LEFTPADDING", (0, 0), (-1, -1), 0),
-                    ("TOPPADDING", (0, 0), (-1, -1), 0.5), ("BOTTOMPADDING", (0, 0), (-1, -1), 0.5)])  # fmt: skip
+                    ("RIGHTPADDING", (0, 0), (-1, -1), 0), ("TOPPADDING", (0, 0), (-1, -1), 0)])  # fmt: skip
     return table
 
 
-def _first_look(sheet: Sheet, words: Words) -> Table:
-    """The film, and beside it what was decided."""
-    film = _Film(sheet)
-    beside = _WIDTH - _FILM_WIDTH - _GAP
+def _facts(facts: Sequence[tuple[str, str]], width: float) -> Table:
+    rows = [[Paragraph(label, _SMALL), Paragraph(escape(value), _CELL)] for label, value in facts]
+    table = Table(rows, colWidths=[_LABEL, width - _LABEL])
+    table.setStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("LEFTPADDING", (0, 0), (-1, -1), 0),
+                    ("RIGHTPADDING", (0, 0), (-1, -1), 4), ("TOPPADDING", (0, 0), (-1, -1), 0.8),
+                    ("BOTTOMPADDING", (0, 0), (-1, -1), 0.8)])  # fmt: skip
+    return table
+
+
+def _decision(sheet: Sheet, width: float) -> Table:
     colour = _DECISIONS[sheet.decision]
     headline = ParagraphStyle("decision", _BODY, fontSize=13, leading=17, textColor=colour, spaceAfter=3)
-    decision = Table(
-        [[[Paragraph(sheet.headline, headline), Paragraph(sheet.meaning, _BODY)]]],
-        colWidths=[beside],
-    )
-    decision.setStyle([("BACKGROUND", (0, 0), (-1, -1), _PAPER), ("LINEBEFORE", (0, 0), (0, -1), 3, colour)])
-    height, width = sheet.size
-    text = [
-        decision,
-        Spacer(1, 4 * mm),
-        Paragraph(words["report.gate"], _SMALL),
-        Paragraph(sheet.gate, _CELL),
-        Spacer(1, 3 * mm),
-        Paragraph(words["size"], _SMALL),
-        Paragraph(words["report.size"].format(width=width, height=height), _CELL),
-        Spacer(1, 4 * mm),
-        *(_Legend(kind, words[f"report.legend.{kind}"]) for kind in KINDS if any(m.kind == kind for m in sheet.marks)),
-    ]
-    table = Table([[film, text]], colWidths=[_FILM_WIDTH + _GAP, beside])
-    table.setStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("LEFTPADDING", (0, 0), (-1, -1), 0),
-                    ("RIGHTPADDING", (0, 0), (-1, -1), 0), ("TOPPADDING", (0, 0), (-1, -1), 0)])  # fmt: skip
+    table = Table([[[Paragraph(sheet.headline, headline), Paragraph(sheet.meaning, _BODY)]]], colWidths=[width])
+    table.setStyle([("BACKGROUND", (0, 0), (-1, -1), _PAPER), ("LINEBEFORE", (0, 0), (0, -1), 3, colour),
+                    ("BOTTOMPADDING", (0, 0), (-1, -1), 6)])  # fmt: skip
     return table
 
 
@@ -159,7 +160,7 @@ def _places(sheet: Sheet, words: Words) -> list[Flowable]:
     head = [words[key] for key in ("report.number", "grade", "probability", "score", "report.says", "report.box")]
     rows = [[Paragraph(cell, _SMALL) for cell in (*head, words["report.reader"])]]
     rows += [_place_row(place) for place in sheet.places]
-    shares = (0.05, 0.12, 0.13, 0.09, 0.3, 0.17, 0.14)
+    shares = (0.04, 0.11, 0.12, 0.08, 0.31, 0.19, 0.15)
     table = Table(rows, colWidths=[_WIDTH * share for share in shares], repeatRows=1)
     table.setStyle(_RULED)
     return [table, Spacer(1, 1.5 * mm), Paragraph(words["report.explained"], _SMALL)]
@@ -252,7 +253,9 @@ class _Film(Flowable):  # type: ignore[misc]
         canvas.setDash()
         label = pdfmetrics.stringWidth(mark.label, _FONT, 7.5) + 5
         x = min(x0, self.width - label)
-        y = top if top + 10 <= self.height else self.height - y1 - 10
+        below, above = self.height - y1 - 10, top
+        first, second = (below, above) if mark.kind == "reader" else (above, below)  # so that neither hides the other
+        y = first if 0 <= first <= self.height - 10 else second
         y = min(max(y, 0), self.height - 10)
         canvas.setFillColor(colour)
         canvas.rect(x, y, label, 10, stroke=0, fill=1)
