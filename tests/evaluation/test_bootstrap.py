@@ -57,9 +57,10 @@ def test_the_interval_of_a_share_has_binomial_ends(called: int, count: int) -> N
     low, high = (int(np.searchsorted(np.cumsum(chances), q)) / count for q in (0.025, 0.975))
     pictures = pictures_with(called, count - called, fractured=True) + pictures_with(5, 45, fractured=False)
     found = intervals(pictures, samples=2000, cuts={"doubt": 0.5})
-    assert found["doubt.sensitivity"].low == pytest.approx(low, abs=1.5 / count)
-    assert found["doubt.sensitivity"].high == pytest.approx(high, abs=1.5 / count)
-    assert found["doubt.specificity"].low == pytest.approx(0.82, abs=0.025)
+    assert found["doubt.box_recall"].low == pytest.approx(low, abs=1.5 / count)
+    assert found["doubt.box_recall"].high == pytest.approx(high, abs=1.5 / count)
+    assert found["doubt.sensitivity"] == wilson(called, count)
+    assert found["doubt.specificity"] == wilson(45, 50)
 
 
 def test_the_interval_of_auroc_has_the_width_of_delong() -> None:
@@ -74,10 +75,10 @@ def test_the_interval_of_auroc_has_the_width_of_delong() -> None:
 
 
 def test_fractured_and_normal_pictures_are_drawn_apart() -> None:
-    """With one normal picture, each sample holds it: the specificity does not vary."""
-    found = intervals(pictures_with(5, 5, fractured=True) + pictures_with(0, 1, fractured=False), cuts={"c": 0.5})
-    assert found["c.specificity"] == Interval(1.0, 1.0)
-    assert found["c.sensitivity"].half_width > 0.2
+    """One normal picture of eleven, with the best score: a sample with two of it would have 0.18 false positives."""
+    normal = judged([BOX], [0.95], [])
+    found = intervals([normal, *pictures_with(10, 0, fractured=True)], samples=300)
+    assert found["sensitivity_at_0.1"] == Interval(1.0, 1.0)
 
 
 def test_a_wider_level_gives_a_wider_interval() -> None:
@@ -89,7 +90,7 @@ def test_a_wider_level_gives_a_wider_interval() -> None:
 def test_what_has_no_value_has_no_interval() -> None:
     found = intervals(pictures_with(3, 1, fractured=True), samples=20, cuts={"c": 0.5})
     assert math.isnan(found["auroc"].low) and math.isnan(found["c.specificity"].high)
-    assert intervals([], samples=5)["map50"] == Interval(0.0, 0.0)
+    assert intervals([], samples=5, cuts={"c": 0.5})["map50"] == Interval(0.0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,9 @@ def intervals(
 ) -> dict[str, Interval]:
     """The interval of every figure of `detection.summary`, and of `at_cut` for each named cut.
 
+    Sensitivity and specificity by picture are plain shares, so theirs is Wilson's, which is right near 0 and 1 too,
+    where the bootstrap sees nothing to vary; all others are the bootstrap's.
+
     Args:
         judged: the pictures.
         samples: of the bootstrap.
@@ -78,7 +81,13 @@ def intervals(
     rng = np.random.default_rng(seed)
     names = list(figures(np.ones(len(judged), np.int64)))
     values = np.array([list(figures(_drawn(table.fractured, rng)).values()) for _ in range(samples)])
-    return {name: _percentile(values[:, i], level) for i, name in enumerate(names)}
+    found = {name: _percentile(values[:, i], level) for i, name in enumerate(names)}
+    for name, rows in table.at_cuts.items():
+        called = rows[:, 0] > 0
+        for figure, right in (("sensitivity", called[table.fractured]), ("specificity", ~called[~table.fractured])):
+            if right.size:
+                found[f"{name}.{figure}"] = wilson(int(right.sum()), right.size, level=level)
+    return found
 
 
 def _drawn(fractured: Flags, rng: np.random.Generator) -> Weights:

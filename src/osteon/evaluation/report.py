@@ -5,7 +5,6 @@ shows the data set's pictures and file names, and belongs where the data set bel
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ import numpy as np
 from osteon.datasets.case import Manifest
 from osteon.errors import ConfigurationError, InvalidDataset
 from osteon.evaluation import charts, gallery, groups
-from osteon.evaluation.bootstrap import Interval, intervals, wilson
+from osteon.evaluation.bootstrap import Interval, intervals
 from osteon.evaluation.calibration import bins_to_json, goodness, reliability
 from osteon.evaluation.detection import Judged, summary
 from osteon.evaluation.gallery import Seen, Tile
@@ -137,12 +136,9 @@ def _ends(interval: Interval) -> list[float]:
 
 
 def _point(judged: Sequence[Judged], name: str, cut: float, sure: Mapping[str, Interval]) -> dict[str, Any]:
-    """A cut: figures by picture with Wilson's interval, figures by box with the bootstrap's."""
+    """A cut: figures by picture and by box with their intervals."""
     figures = at_cut(judged, cut)
     ends = {figure: sure[f"{name}.{figure}"] for figure in figures}
-    for figure, fractured in (("sensitivity", True), ("specificity", False)):
-        right = [(p.found.best >= cut) == fractured for p in judged if p.fractured == fractured]
-        ends[figure] = wilson(sum(right), len(right)) if right else Interval(math.nan, math.nan)
     alarms = sum(int((p.found.scores >= cut).sum()) for p in judged if not p.fractured)
     figures["boxes_on_a_normal_picture"] = alarms / max(1, sum(not p.fractured for p in judged))
     return {"threshold": cut, "figures": figures, "intervals": {figure: _ends(ends[figure]) for figure in ends}}
