@@ -72,6 +72,7 @@ def until(happened: Callable[[], bool], what: str) -> None:
 
 class TestRestart:
     def test_takes_up_what_waits_and_what_was_interrupted(self, settings: Settings) -> None:
+        settings = settings.changed(lease_seconds=1)
         store = AnalysisStore.of(settings)
         waiting, interrupted, done = taken_in(store, radiograph(), photograph(), radiograph())
         claims = claims_of(store, settings)
