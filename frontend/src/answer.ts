@@ -1,7 +1,7 @@
 // The reader's answer to a page: verdict, comment, save; the boxes are judged in the list of findings.
 
 import { announce } from "./announce";
-import { has } from "./config";
+import { may } from "./config";
 import { type Draft, draftOf } from "./draft";
 import { byId, icon } from "./element";
 import { drawBox } from "./findings";
@@ -20,7 +20,7 @@ const panel = byId("answer");
 const comment = byId<HTMLTextAreaElement>("answer-comment");
 
 export function startAnswer(): void {
-  if (!has("answers")) return;
+  if (!may("answer")) return;
   for (const verdict of VERDICTS) {
     choice(verdict).addEventListener("change", () => change((draft) => (draft.verdict = verdict)));
   }

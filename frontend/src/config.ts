@@ -1,24 +1,16 @@
-// What the server wrote into the page: catalogue, limits, and which addresses it has.
+// What the server wrote into the page: catalogue, limits, who asks and what they may.
 
 export type Language = "en" | "ru";
-export type Feature =
-  | "uploads"
-  | "pixels"
-  | "thumbnail"
-  | "answers"
-  | "events"
-  | "seen"
-  | "report.html";
+export type Scope = "analyse" | "read" | "answer" | "admin";
 
 interface Config {
   catalogue: Record<Language, Record<string, string>>;
   previewSide: number;
   maxBytes: number;
-  features: Feature[];
   csrf: string;
-  caller: { name: string; scopes: string[]; local: boolean };
+  caller: { name: string; scopes: Scope[]; local: boolean };
 }
 
 export const config = JSON.parse(document.getElementById("config")!.textContent!) as Config;
 
-export const has = (feature: Feature): boolean => config.features.includes(feature);
+export const may = (scope: Scope): boolean => config.caller.scopes.includes(scope);

@@ -1,7 +1,7 @@
 // What is open, as text: decision, what it rests on, each place with the reader's judgement, links.
 
 import { announce } from "./announce";
-import { has } from "./config";
+import { may } from "./config";
 import type { Mark } from "./draft";
 import { byId, element, icon, pressed } from "./element";
 import type { Analysis, Bone, Decision, Findings, Fracture, Preview } from "./interface";
@@ -156,7 +156,7 @@ function place(mark: Mark, index: number, fractures: Fracture[]): HTMLElement {
     mark.status && fracture ? element("span", { className: "judged" }, icon(`box-${mark.status}`), word(`box.${mark.status}`)) : null,
   );
   show.addEventListener("click", () => stage.select(index, { zoom: true }));
-  const judgements = has("answers") ? judgementsOf(mark, index) : null;
+  const judgements = may("answer") ? judgementsOf(mark, index) : null;
   return element("li", { className: `place ${grade} ${mark.status ?? ""} ${selected}` }, show, judgements);
 }
 
@@ -244,7 +244,7 @@ function links({ links: { overlay, report, self } }: Analysis, page: number): HT
     "p",
     { className: "row links" },
     link("link.report", `${report}?${language}`),
-    has("report.html") ? link("link.print", `${report.replace(/pdf$/, "html")}?${language}`) : null,
+    link("link.print", `${report.replace(/pdf$/, "html")}?${language}`),
     link("link.overlay", `${overlay}?${language}&page=${page + 1}`),
     link("link.json", self),
   );

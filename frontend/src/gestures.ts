@@ -54,8 +54,9 @@ export class Gestures {
   }
 
   private down(event: PointerEvent): void {
-    if (!this.film.picture || (event.target as Element).closest("button")) return;
+    if (!this.film.picture) return;
     if (event.button === 0 && this.draw) return this.drawBox(event);
+    if ((event.target as Element).closest("button")) return;
     const windowing = event.button === SECONDARY || (event.button === 0 && this.tool === "window");
     if (windowing) return this.drag(event, this.windowing());
     if (event.button === 0 && this.tool === "lens") this.drag(event, () => undefined);

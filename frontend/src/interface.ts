@@ -39,6 +39,8 @@ export interface Links {
   self: string;
   events: string;
   image: string;
+  thumbnail: string;
+  pixels: string;
   bone: string;
   overlay: string;
   report: string;

@@ -1,14 +1,13 @@
 // News of the worklist while the page is open: server-sent events, gathered so that a burst asks once.
 
-import { has } from "./config";
 import { API } from "./server";
+import { refreshStudy } from "./study";
 import { refresh } from "./worklist";
 
 const GATHER_MS = 200;
 const LEAST_MS = 800;
 
 export function startLive(): void {
-  if (!has("events")) return;
   let waiting = 0;
   let last = 0;
   const news = (): void => {
@@ -18,9 +17,10 @@ export function startLive(): void {
       waiting = 0;
       last = performance.now();
       void refresh();
+      void refreshStudy();
     }, pause);
   };
   const source = new EventSource(`${API}/events`);
-  for (const kind of ["message", "progress", "finished", "changed", "added", "removed"]) source.addEventListener(kind, news);
+  for (const kind of ["changed", "removed"]) source.addEventListener(kind, news);
   window.addEventListener("pagehide", () => source.close());
 }

@@ -3,6 +3,7 @@
 import "./page.css";
 import { startAnswer } from "./answer";
 import { announce } from "./announce";
+import { may } from "./config";
 import { byId } from "./element";
 import { startFindings } from "./findings";
 import { type Batch, startIntake } from "./intake";
@@ -24,7 +25,7 @@ let running = 0;
 
 function take(batches: Batch[]): void {
   const made = batches.flatMap(({ files, study }) => files.map((file) => new Submission(file, study)));
-  if (!made.length) return;
+  if (!made.length || !may("analyse")) return;
   for (const submission of [...made].reverse()) watch(submission);
   if (made.length > 1) announce(counted("intake.count", made.length));
   stage.submit(made[0]!);

@@ -91,15 +91,20 @@ export class Pane {
   // What has been found; the pixels shown already are kept where they are the film's own.
   show(analysis: Analysis, page: number): void {
     const sent = this.submission?.analyses.some(({ id }) => id === analysis.id) ? this.submission : null;
-    const own = sent?.picture && sameSize(sent.picture, analysis.pages[page]) ? sent.picture : null;
+    const own = sent?.picture && sameShape(sent.picture, analysis.pages[page]) ? sent.picture : null;
     if (!own) this.clear();
     this.submission = null;
     this.analysis = analysis;
     this.page = page;
     this.selected = -1;
-    if (!own || !isEightBit(sent!.file)) void this.fetch(analysis, page, own !== null);
+    if (!own || !this.exact || !isEightBit(sent!.file)) void this.fetch(analysis, page, own !== null);
     this.layAll();
     this.draw();
+  }
+
+  // Whether the pixels shown are the film's own and not a smaller preview; only then boxes have their place.
+  private get exact(): boolean {
+    return this.film.picture?.width === this.findings?.width_px;
   }
 
   private async fetch(analysis: Analysis, page: number, keep: boolean): Promise<void> {
@@ -124,7 +129,7 @@ export class Pane {
   }
 
   draw(): void {
-    this.boxes.draw(this.draft, this.findings?.fractures ?? [], this.selected);
+    this.boxes.draw(this.exact ? this.draft : null, this.findings?.fractures ?? [], this.selected);
     const name = this.analysis?.name ?? this.submission?.name ?? "";
     this.corners.name.textContent = name;
     const decision = this.findings?.decision;
@@ -188,8 +193,8 @@ export class Pane {
   }
 }
 
-const sameSize = ({ width, height }: GreyPicture, page: Findings | undefined): boolean =>
-  width === page?.width_px && height === page.height_px;
+const sameShape = ({ width, height }: GreyPicture, page: Findings | undefined): boolean =>
+  page !== undefined && Math.abs((width * page.height_px) / page.width_px - height) <= 1;
 
 // These hold 8 bits a channel, so the browser's pixels are all there is.
 const isEightBit = ({ type }: File): boolean => ["image/jpeg", "image/webp", "image/bmp", "image/gif"].includes(type);

@@ -1,9 +1,8 @@
 // Requests to the server; a refusal becomes a Problem.
 
-import { config, has } from "./config";
+import { config } from "./config";
 import { GreyPicture } from "./grey";
 import type { Accepted, Analysis, Answer, KeptAnswer, Page, Preview, Summary } from "./interface";
-import { openUrl } from "./preview";
 
 export const API = "/api/v1";
 
@@ -140,10 +139,9 @@ async function fetched(path: string): Promise<Response> {
 
 export const fetchSample = async (key: string): Promise<Blob> => (await fetched(`/samples/${key}`)).blob();
 
-// The grey values of a page at full bit depth; of the 8-bit picture where the server does not give them.
+// The grey values of a page at full bit depth.
 export async function readPixels(analysis: Analysis, page: number): Promise<GreyPicture> {
-  if (!has("pixels")) return openUrl(`${analysis.links.image}?page=${page + 1}`);
-  const response = await fetched(`${API}/analyses/${analysis.id}/pixels?page=${page + 1}`);
+  const response = await fetched(`${analysis.links.pixels}?page=${page + 1}`);
   const { height_px, width_px, bits, low, high } = JSON.parse(response.headers.get("X-Osteon-Pixels")!);
   const content = await response.arrayBuffer();
   const samples = bits > 8 ? new Uint16Array(content) : new Uint8Array(content);

@@ -19,7 +19,7 @@ class Stage {
   layout: Layout = 1;
   tool: Tool = "pan";
   private at = 0;
-  private work = new AbortController();
+  private readonly works = new Map<Pane, AbortController>();
   private readonly host = byId("stage");
 
   start(): void {
@@ -88,12 +88,8 @@ class Stage {
   }
 
   async open(id: string, index = this.at): Promise<void> {
-    if (index === this.at) {
-      this.work.abort();
-      this.work = new AbortController();
-    }
-    const { signal } = this.work;
     const pane = this.panes[index]!;
+    const signal = this.begin(pane);
     try {
       let analysis = await readAnalysis(id);
       if (!finished(analysis.status)) {
@@ -109,6 +105,14 @@ class Stage {
     }
   }
 
+  // Whatever was being opened in a pane gives way.
+  private begin(pane: Pane): AbortSignal {
+    this.works.get(pane)?.abort();
+    const work = new AbortController();
+    this.works.set(pane, work);
+    return work.signal;
+  }
+
   // Several views of a study, in as many panes as there are.
   async openBeside(views: Summary[]): Promise<void> {
     this.arrange(views.length > 2 ? 4 : views.length > 1 ? 2 : 1);
@@ -117,9 +121,8 @@ class Stage {
   }
 
   submit(submission: Submission): void {
-    this.work.abort();
-    this.work = new AbortController();
     const pane = this.active;
+    this.begin(pane);
     pane.clear();
     const show = (): void => {
       if (pane.submission !== submission) return;

@@ -2,8 +2,7 @@
 
 import { byId, element, icon } from "./element";
 import type { Decision, Summary } from "./interface";
-import { has } from "./config";
-import { API, readStudy } from "./server";
+import { readStudy } from "./server";
 import { stage } from "./stage";
 import { counted, onLanguage, word } from "./words";
 
@@ -18,6 +17,8 @@ export function startStudy(): void {
   stage.changed.on(draw);
   onLanguage(draw);
 }
+
+export const refreshStudy = (): Promise<void> => load(study);
 
 async function load(wanted: string): Promise<void> {
   study = wanted;
@@ -55,7 +56,7 @@ function draw(): void {
 function view(summary: Summary): HTMLElement {
   const mark = summary.decision ?? "waiting";
   const text = word(summary.decision ? `decision.${summary.decision}` : `status.${summary.status}`);
-  const picture = has("thumbnail") && summary.status === "succeeded" ? element("img", { src: `${API}/analyses/${summary.id}/thumbnail.jpg`, alt: "" }) : null;
+  const picture = summary.status === "succeeded" ? element("img", { src: summary.links.thumbnail, alt: "" }) : null;
   const label = `${summary.name}: ${text}`;
   const button = element("button", { type: "button", className: `view ${mark}`, label, title: label }, picture, icon(mark));
   if (stage.visible.some(({ analysis }) => analysis?.id === summary.id)) button.setAttribute("aria-current", "true");

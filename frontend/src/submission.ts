@@ -1,6 +1,6 @@
 // One chosen file on its way: preview, gate, upload, analysis. What it is at stands in its fields.
 
-import { config, has } from "./config";
+import { config } from "./config";
 import { follow } from "./follow";
 import type { GreyPicture } from "./grey";
 import type { Accepted, Analysis, Fault, Preview } from "./interface";
@@ -12,7 +12,7 @@ import { Signal } from "./signal";
 
 export const STEPS = ["preview", "gate", "upload", "detect"] as const;
 export type Step = (typeof STEPS)[number];
-export type State = "waiting" | "preview" | "gate" | "upload" | "broken" | "queued" | "running" | "refused" | "failed" | "done";
+export type State = "waiting" | "preview" | "gate" | "upload" | "broken" | "crowded" | "queued" | "running" | "refused" | "failed" | "done";
 
 const IN_ONE_GO_BYTES = 2 ** 20;
 const HOLD_S = 2;
@@ -91,7 +91,7 @@ export class Submission {
         this.sent = share;
         this.to("upload", "upload");
       },
-      onWait: () => this.to("broken"),
+      onWait: ({ status }) => this.to(status === 429 ? "crowded" : "broken"),
     };
   }
 
@@ -110,7 +110,6 @@ export class Submission {
 
   // The browser cannot show it (DICOM, TIFF): the file goes up in pieces and the server makes the preview.
   private async passesGateOnServer(): Promise<boolean> {
-    if (!has("uploads")) return true;
     this.upload = new ResumableUpload(this.file, this.study);
     await this.upload.send(this.road);
     if (/\.zip$/i.test(this.name)) return true;
@@ -144,7 +143,7 @@ export class Submission {
 
   private async accepted(): Promise<Accepted> {
     const { road } = this;
-    if (!this.upload && (this.file.size <= IN_ONE_GO_BYTES || !has("uploads"))) {
+    if (!this.upload && this.file.size <= IN_ONE_GO_BYTES) {
       const { study } = this;
       return patiently(() => sendFile(this.file, { ...road, wait: HOLD_S, study }), road);
     }

@@ -1,17 +1,16 @@
 // The worklist: films on their way, then what the server holds; filters, search, unread marks, older ones.
 
-import { has } from "./config";
+import { may } from "./config";
 import { byId, element, icon } from "./element";
 import { stateOf } from "./findings";
 import { finished, type Status, type Summary } from "./interface";
-import { API, listAnalyses, markSeen, removeAnalysis } from "./server";
+import { listAnalyses, markSeen, removeAnalysis } from "./server";
 import { stage } from "./stage";
 import type { Submission } from "./submission";
 import { moment, onLanguage, word } from "./words";
 
 const PAGE = 30;
 const SEARCH_MS = 250;
-const POLL_MS = 1500;
 const DECISIONS = ["fracture", "doubt", "no_fracture", "not_a_radiograph"];
 const MARKS: Partial<Record<Status, string>> = { queued: "waiting", running: "waiting", failed: "failed", cancelled: "failed" };
 
@@ -26,7 +25,6 @@ let known: Summary[] = [];
 let submissions: Submission[] = [];
 let cursor: string | null = null;
 let asked = 0; // only the latest question's answer counts
-let poll = 0;
 let loaded = false;
 
 export function startWorklist(): void {
@@ -38,7 +36,6 @@ export function startWorklist(): void {
     clearTimeout(typing);
     typing = window.setTimeout(() => void refresh(), SEARCH_MS);
   });
-  unseen.parentElement!.hidden = !has("seen");
   stage.changed.on(markOpen);
   stage.opened.on(({ id }) => see(id, true));
   onLanguage(() => (draw(), drawTasks()));
@@ -64,9 +61,6 @@ async function load(from: string | null): Promise<void> {
   known = from ? [...known, ...answer.analyses] : answer.analyses;
   cursor = answer.next_cursor;
   draw();
-  clearTimeout(poll);
-  const pending = known.some(({ status }) => !finished(status));
-  if (pending && !has("events")) poll = window.setTimeout(() => void refresh(), POLL_MS);
 }
 
 export const listed = (): Summary[] => known;
@@ -84,7 +78,7 @@ function draw(): void {
 function row(analysis: Summary): HTMLElement {
   const mark = analysis.decision ?? MARKS[analysis.status] ?? "waiting";
   const text = word(analysis.decision ? `decision.${analysis.decision}` : `status.${analysis.status}`);
-  const unread = has("seen") && analysis.seen === false;
+  const unread = !analysis.seen && finished(analysis.status);
   const show = element(
     "button",
     { type: "button", className: `open ${mark}` },
@@ -98,9 +92,8 @@ function row(analysis: Summary): HTMLElement {
     ),
   );
   show.addEventListener("click", () => void stage.open(analysis.id));
-  const remove = action("trash", word("recent.remove", { name: analysis.name }), () => ask(analysis));
-  const item = element("li", { data: { id: analysis.id }, className: unread ? "new" : "" }, show, remove);
-  return item;
+  const remove = may("analyse") ? action("trash", word("recent.remove", { name: analysis.name }), () => ask(analysis)) : null;
+  return element("li", { data: { id: analysis.id }, className: unread ? "new" : "" }, show, remove);
 }
 
 function details(analysis: Summary): Node[] {
@@ -111,11 +104,11 @@ function details(analysis: Summary): Node[] {
   return parts;
 }
 
-function thumbnail({ id, status }: Summary): HTMLElement {
-  if (!has("thumbnail") || status !== "succeeded") return element("span", { className: "thumbnail" }, icon("film"));
+function thumbnail({ status, links }: Summary): HTMLElement {
+  if (status !== "succeeded") return element("span", { className: "thumbnail" }, icon("film"));
   return element("img", {
     className: "thumbnail",
-    src: `${API}/analyses/${id}/thumbnail.jpg`,
+    src: links.thumbnail,
     alt: "",
     loading: "lazy",
     decoding: "async",
@@ -150,7 +143,7 @@ export function openNeighbour(by: number): void {
 
 export function see(id: string, seen: boolean): void {
   const found = known.find((one) => one.id === id);
-  if (!has("seen") || (found && found.seen === seen)) return;
+  if (found?.seen === seen) return;
   if (found) found.seen = seen;
   draw();
   void markSeen(id, seen).catch(() => null);

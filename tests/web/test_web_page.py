@@ -9,7 +9,7 @@ import pytest
 from serving import Running
 
 from osteon.service.catalogue import LANGUAGES, catalogue
-from osteon.web.page import STATIC, features
+from osteon.web.page import STATIC
 
 FRONTEND = Path(__file__).parents[2] / "frontend"
 SOURCES = ("package.json", "package-lock.json", "tsconfig.json", "vite.config.ts", "src")
@@ -76,7 +76,7 @@ class TestWords:
             "box": ("accepted", "rejected", "redrawn", "added"),
             "verdict": ("fracture", "no_fracture", "unsure", "unusable"),
             "status": ("queued", "running", "succeeded", "failed", "cancelled"),
-            "state": ("waiting", "preview", "gate", "upload", "broken", "queued", "running"),
+            "state": ("waiting", "preview", "gate", "upload", "broken", "crowded", "queued", "running"),
             "reason": ("no_bone", "small_area", "low_confidence"),
         }
         assert {f"{family}.{name}" for family, names in families.items() for name in names} <= keys
@@ -104,7 +104,4 @@ class TestTemplates:
         assert found
         config = json.loads(found[1])
         assert config["caller"]["local"] is True and config["csrf"] == ""
-        assert {"uploads", "pixels", "thumbnail", "answers", "events", "seen"} <= set(config["features"])
-
-    def test_feature_needs_its_method(self) -> None:
-        assert features({"paths": {"/api/v1/uploads": {"get": {}}}}) == []
+        assert set(config["caller"]["scopes"]) == {"analyse", "read", "answer", "admin"}

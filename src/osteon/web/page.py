@@ -1,7 +1,5 @@
 """What people look at: the page, its samples, and the description of the interface."""
 
-import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +14,6 @@ from osteon.service.handover import PREVIEW_SIDE_PX
 from osteon.web import problems
 from osteon.web.access import Visiting
 from osteon.web.routes import Shared
-from osteon.web.schemas import API
 
 FOLDER = Path(__file__).parent
 STATIC = FOLDER / "static"
@@ -24,28 +21,8 @@ _templates = Jinja2Templates(FOLDER / "templates")
 
 router = APIRouter(include_in_schema=False)
 
-_FEATURES = {
-    "uploads": ("post", "/uploads"),
-    "pixels": ("get", "/analyses/{}/pixels"),
-    "thumbnail": ("get", "/analyses/{}/thumbnail.jpg"),
-    "answers": ("post", "/analyses/{}/answers"),
-    "events": ("get", "/events"),
-    "seen": ("patch", "/analyses/{}"),
-    "report.html": ("get", "/analyses/{}/report.html"),
-}
 
-
-def features(document: Mapping[str, Any]) -> list[str]:
-    """Which of its parts the page may show: those whose address stands in the OpenAPI document.
-
-    >>> features({"paths": {"/api/v1/uploads": {"post": {}}, "/api/v1/analyses/{analysis_id}": {"get": {}}}})
-    ['uploads']
-    """
-    there = {re.sub(r"{\w+}", "{}", path): operations for path, operations in document["paths"].items()}
-    return [name for name, (method, path) in _FEATURES.items() if method in there.get(API + path, {})]
-
-
-def language_of(request: Request, language: Annotated[Language | None, Query()] = None) -> Language:
+async def language_of(request: Request, language: Annotated[Language | None, Query()] = None) -> Language:
     """The language asked for, else the browser's."""
     return language or preferred(request.headers.get("accept-language", ""))
 
@@ -68,7 +45,6 @@ def index(request: Request, service: Shared, language: PageLanguage, visitor: Vi
             "catalogue": catalogue(),
             "previewSide": PREVIEW_SIDE_PX,
             "maxBytes": service.settings.max_upload_bytes,
-            "features": features(request.app.openapi()),
             "csrf": visitor.csrf,
             "caller": {"name": visitor.name, "scopes": sorted(visitor.scopes), "local": visitor.local},
         },
