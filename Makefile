@@ -17,8 +17,9 @@ NEGATIVES ?= $(DATA)/negatives
 RUNS ?= runs
 LOAD_ARGS ?=
 PYTEST_ARGS ?=
+CLUSTER_TESTS := $(addprefix tests/web/test_web_,$(addsuffix .py,http jobs store claims database files answers resumables kill))
 
-.PHONY: help page demo test check lint serve load-test bench train-gate train-detector clean
+.PHONY: help page demo test test-cluster check lint serve load-test bench train-gate train-detector clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 22
@@ -35,6 +36,9 @@ page: ## Build the web page's files from frontend/ (needs Node 20 and npm).
 
 test: $(VENV)/.full ## Set up and run all tests.
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-cluster: $(VENV)/.full ## The service's tests on PostgreSQL, Redis and a worker, all started privately.
+	OSTEON_TEST_CLUSTER=1 $(BIN)/python -m pytest $(CLUSTER_TESTS) $(PYTEST_ARGS)
 
 check: lint test ## Linter, types and tests: what CI runs.
 
