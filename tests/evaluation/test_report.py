@@ -100,14 +100,17 @@ class TestDocument:
             ({"split_hash": "0" * 16, "part": "valid"}, "cuts, calibration and best epoch were chosen on these"),
             ({"split_hash": "0" * 16, "part": "train"}, "was trained on these pictures"),
             ({"split_hash": "1" * 16, "part": "train"}, None),
-            ({}, "trained on pictures of a set called drawn"),
+            ({}, "set called drawn. Unless these were kept apart"),
+            ({"split_hash": "2" * 16, "part": "fold1"}, "these are part fold1 of split 2222222222222222."),
         ],
     )
     def test_figures_on_the_models_own_data_are_called_so(
         self, subject: Subject, origin: dict[str, str], expected: str | None
     ) -> None:
         records = replace(subject.records, origin=replace(subject.records.origin, **origin))
-        trained_on_drawn = replace(subject.card, training_data="Drawn films" if not origin else "none")
+        trained_on_drawn = replace(
+            subject.card, training_data="none" if "1" in origin.get("split_hash", "") else "Drawn"
+        )
         manifest = replace(subject.manifest, name="drawn")
         said = document(replace(subject, records=records, card=trained_on_drawn, manifest=manifest), samples=2)
         matching = [text for text in said["remarks"] if expected and expected in text]
@@ -123,6 +126,12 @@ class TestDocument:
         value = json.loads(text, parse_constant=refuse)
         assert value["figures"]["auroc"] == round(written[1]["figures"]["auroc"], 4)
         assert value["operating_points"]["doubt"]["threshold"] == subject.card.cut("doubt")
+
+    def test_a_model_without_calibration_has_none_drawn(self, subject: Subject, tmp_path: Path) -> None:
+        found = write_report(replace(subject, card=replace(subject.card, calibration=None)), tmp_path, samples=2)
+        assert found["calibration"] is None
+        text = (tmp_path / "report.html").read_text("utf-8")
+        assert "Reliability" not in text and "Calibration of boxes" not in text
 
     def test_a_set_without_truth_is_refused(self, subject: Subject) -> None:
         with pytest.raises(InvalidDataset) as caught:

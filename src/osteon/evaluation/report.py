@@ -167,10 +167,13 @@ def remarks(subject: Subject) -> list[str]:
             )
         elif origin.part == "train":
             said.append("The model was trained on these pictures: the figures say nothing about others.")
-    elif subject.manifest.name.lower() in card.training_data.lower() and subject.manifest.name:
+    elif subject.manifest.name and subject.manifest.name.lower() in card.training_data.lower():
+        theirs = f"The model was trained on pictures of a set called {subject.manifest.name}"
         said.append(
-            f"The model was trained on pictures of a set called {subject.manifest.name}. Unless these were kept apart, "
-            "the figures are too good; give the split file."
+            f"{theirs}, by split {card.split_hash}; these are part {origin.part} of split {origin.split_hash}. "
+            "Make sure that none of them was trained on."
+            if origin.split_hash
+            else f"{theirs}. Unless these were kept apart, the figures are too good; give the split file."
         )
     turned_away = [r for r in subject.records.pictures if r.shows_bone is False]
     if turned_away:
