@@ -1,15 +1,18 @@
 """Detectors of others: a YOLO export gets a card, and then gives what one of ours would."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 import models
+from osteon.cli import main
 from osteon.errors import ModelMismatch
 from osteon.inference.card import Card, OperatingPoint
 from osteon.inference.layouts import boxes_and_scores, recognised
@@ -156,11 +159,27 @@ def test_what_is_no_detector_of_theirs_is_refused(tmp_path: Path) -> None:
             register(path, tmp_path / "out.onnx", card())
 
 
+def test_the_command_registers_and_lists(tmp_path: Path) -> None:
+    source = exported(tmp_path / "theirs.onnx", raw_head())
+    words = ["models", "register", source, "--name", "theirs", "--labels", "metal, fracture", "--iou", "0.6"]
+    done = CliRunner().invoke(main, [str(word) for word in (*words, "--out", tmp_path / "ours.onnx")])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.strip() == str(tmp_path / "ours.onnx")
+    for words in (["models", "--format", "json"], ["models", "list", "--format", "json"]):
+        listed = CliRunner().invoke(main, [*words, str(tmp_path / "ours.onnx")])
+        (row,) = json.loads(listed.stdout)
+        assert (row["name"], row["layout"], row["side_px"]) == ("theirs", "yolo", SIDE)
+        assert row["operating_points"] == {"fracture": 0.5, "doubt": 0.25}
+    refused = CliRunner().invoke(main, ["models", "register", str(source), "--name", "x", "--out", str(tmp_path / "x")])
+    assert refused.exit_code == 2
+    assert "for 1 labels" in refused.stderr
+
+
 def test_layouts_are_told_apart_by_the_number_of_classes() -> None:
     assert recognised((1, 6, 8400), LABELS) == "yolo"
     assert recognised((1, 8400, 6), LABELS) == "yolo-nms"
     for shape in ((1, 5, 8400), (2, 6, 8400), (1, 8400), (1, 300, 38)):
         with pytest.raises(ModelMismatch):
             recognised(shape, LABELS)
-    with pytest.raises(ModelMismatch, match="is not .yolo-nms."):
+    with pytest.raises(ModelMismatch, match="output is not"):
         boxes_and_scores("yolo-nms", raw_head()[0], LABELS)

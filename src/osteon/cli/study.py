@@ -67,6 +67,7 @@ Examples:
 @click.argument("rows_file", metavar="ROWS", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--data", "place", type=PLACE, required=True, help="Data set with boxes or polygons, and normals.")
 @click.option("--split", "split_file", type=PLACE, required=True, help="Its parts train and valid are used.")
+@click.option("--fold", help="Validate on this part, and train on the others (a split made for cross-validation).")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the study.")
 @click.option("--only", multiple=True, help="Name of a row to train and measure. [default: all]")
 @click.option("--weights", "given", multiple=True, help="NAME=FILE: what rows call these starting weights.")
@@ -77,6 +78,7 @@ def detectors(
     rows_file: Path,
     place: Path,
     split_file: Path,
+    fold: str | None,
     out: Path,
     only: tuple[str, ...],
     given: tuple[str, ...],
@@ -103,8 +105,14 @@ def detectors(
     weights = dict(_pair(text) for text in given)
     if threads:
         use_threads(threads)
+    split = Split.read(split_file)
     made = Study(
-        out, open_dataset(place), Split.read(split_file), weights=weights, train=not figures_only, samples=samples
+        out,
+        open_dataset(place),
+        split.fold(fold) if fold else split,
+        weights=weights,
+        train=not figures_only,
+        samples=samples,
     )
     with bars() as report:
         run_study(made, rows, only=only, say=message, progress=report)

@@ -59,7 +59,13 @@ class Split:
         return manifest.only(frozenset(self.parts[part]))
 
     def fold(self, part: str) -> "Split":
-        """The split which validates on one fold and trains on all others."""
+        """The split which validates on one fold and trains on all others.
+
+        Raises:
+            ConfigurationError: the split has no such part.
+        """
+        if part not in self.parts:
+            raise ConfigurationError(f"no part {part!r} in this split", hint=f"it has {', '.join(self.parts)}")
         rest = sorted(name for other, names in self.parts.items() if other != part for name in names)
         parts = {"train": tuple(rest), "valid": self.parts[part]}
         return Split(self.name, parts, self.seed, f"{self.method}; validated on {part}")
