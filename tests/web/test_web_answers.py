@@ -108,7 +108,7 @@ class TestAnswering:
             ({"boxes": [{"box_xyxy_px": [1, 2, 351, 40], "status": "added"}]}, "beyond the page of 350 x 450 px"),
             ({"boxes": [{"box_xyxy_px": [1, 2, 30, 40], "status": "accepted", "of": 7}]}, "there are 1"),
             ({"verdict": "no_fracture", "boxes": [{"box_xyxy_px": [1, 2, 30, 40], "status": "added"}]}, "no_fracture"),
-            ({"surprise": 1}, "surprise"),
+            ({"surprise": 1}, "Extra inputs"),
         ],
     )
     def test_a_wrong_one_is_refused_with_a_reason(
