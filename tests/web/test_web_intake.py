@@ -1,6 +1,7 @@
 """Files taken in over HTTP: streamed to disk, decoded elsewhere, archives; pixels, studies, the live list."""
 
 import json
+import signal
 import sys
 import threading
 import tracemalloc
@@ -94,6 +95,25 @@ class TestDecodingElsewhere:
         error = answer.json()["analyses"][1]["error"]
         assert error["type"] == kind and error["hint"]
         assert PATIENT not in caplog.text
+
+    def test_decoder_that_is_ended_from_outside_is_no_fault_of_the_file(
+        self, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        server = serve(retry_seconds=0.1)
+        answer = decoders._Process.answer
+        ended: list[int] = []
+
+        def killed(self: decoders._Process, order: Mapping[str, Any], *, seconds: float) -> Mapping[str, Any]:
+            if len(ended) < 3:
+                ended.append(1)
+                self.kill()
+                self._popen.wait()
+            return answer(self, order, seconds=seconds)
+
+        monkeypatch.setattr(decoders._Process, "answer", killed)
+        analysis = server.analysed(radiograph())
+        assert analysis["status"] == "succeeded"
+        assert server.service.store.find(analysis["id"]).attempts == 3, "refused neither when it came nor later"
 
     def test_harmful_preview_is_refused_and_the_next_is_answered(self, harmed: Running) -> None:
         refused = harmed.client.post("/api/v1/previews", files=form(radiograph() + b"CRASH"))
@@ -290,11 +310,13 @@ class TestArchives:
 
     def test_crash_while_unpacking_costs_one_request(self, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
         server = serve(decode_seconds=20)
+        server.analysed(photograph())
         answer = decoders._Process.answer
 
         def killed(self: decoders._Process, order: Mapping[str, Any], *, seconds: float) -> Mapping[str, Any]:
             if order["do"] == "unpack":
-                self.kill()
+                self._popen.send_signal(signal.SIGABRT)
+                self._popen.wait()
             return answer(self, order, seconds=seconds)
 
         monkeypatch.setattr(decoders._Process, "answer", killed)
@@ -365,6 +387,12 @@ class TestPixels:
         assert small.pixels.shape == (160, 124)
         assert abs(float(small.pixels.mean()) - float(PICTURE.mean())) < 4
 
+    def test_thumbnail_of_an_analysis_of_version_0_1_is_made_when_asked_for(self, server: Running) -> None:
+        analysis = server.analysed(dicom())
+        kept = server.client.get(analysis["links"]["thumbnail"]).content
+        (server.service.store.folder(analysis["id"]) / "thumbnail.jpg").unlink()
+        assert server.client.get(analysis["links"]["thumbnail"]).content == kept
+
 
 class TestStudies:
     def test_views_of_a_dicom_study_are_grouped_with_the_gravest_decision(self, server: Running) -> None:
@@ -393,6 +421,7 @@ class TestStudies:
 
     def test_unknown_one_is_404(self, shared: Running) -> None:
         problem_of(shared.client.get("/api/v1/studies/none"), 404)
+        problem_of(shared.client.get("/api/v1/studies/%00"), 422)
 
 
 class TestWorklist:

@@ -269,8 +269,9 @@ class TestResumables:
         assert kept.find(young.id, owner="").received_bytes == 3
 
 
+@pytest.mark.parametrize("upload_id", [UNKNOWN, "%00", "x'y"])
 @pytest.mark.parametrize("suffix", ["", "/preview", "/analysis"])
-def test_unknown_upload_is_404(shared: Running, suffix: str) -> None:
-    path = f"/api/v1/uploads/{UNKNOWN}{suffix}"
+def test_unknown_upload_is_404(shared: Running, upload_id: str, suffix: str) -> None:
+    path = f"/api/v1/uploads/{upload_id}{suffix}"
     answers = [shared.client.post(path)] if suffix else [shared.client.get(path), shared.client.delete(path)]
     assert [answer.status_code for answer in answers] == [404] * len(answers)

@@ -34,6 +34,7 @@ PREVIEW_LIMITS = Limits(max_bytes=4 * 2**20, max_side_px=PREVIEW_SIDE_PX, max_pa
 _START_SECONDS = 60.0
 _PREVIEW_SECONDS = 10.0
 _MOST_ANSWER_BYTES = 2**20
+_SIGKILL = 9
 _KINDS: Mapping[str, type[InvalidImage]] = {
     kind.__name__: kind for kind in (InvalidImage, UnsupportedDicom, ImageTooLarge)
 }
@@ -198,6 +199,8 @@ class Decoders:
             InvalidImage: no picture, or a damaged one; or one of its children UnsupportedDicom, ImageTooLarge.
             DecoderCrashed: the process ended over it.
             DecoderTimedOut: it took too long.
+            ChildProcessError: the process could not be started, or was ended from outside (want of memory, shutdown):
+                no fault of the file.
         """
         order = {"limits": asdict(self._limits), "pictures": True, "salt": salt}
         return self._decoded(self._files, order, source, name=name, seconds=self._seconds)
@@ -363,7 +366,7 @@ class _Process:
                     stream.close()
 
     def answer(self, order: Mapping[str, Any], *, seconds: float) -> Mapping[str, Any]:
-        """Its answer to an order; raises DecoderCrashed or DecoderTimedOut, and is no more then."""
+        """Its answer; raises DecoderCrashed, DecoderTimedOut or ChildProcessError, and is no more then."""
         if not self._ready:
             self._line(b"", seconds=_START_SECONDS)
             self._ready = True
@@ -393,11 +396,13 @@ class _Process:
             raise self._lost(late=late.is_set(), seconds=seconds)
         return answer
 
-    def _lost(self, *, late: bool, seconds: float) -> InvalidImage:
+    def _lost(self, *, late: bool, seconds: float) -> InvalidImage | ChildProcessError:
+        status = self._popen.returncode
+        logger.warning("a decoder process was lost: %s", "too slow" if late else f"status {status}")
         if not self._ready:
-            logger.error("a decoder process did not start (status %s)", self._popen.returncode)
-            return DecoderCrashed("no decoder process could be started", hint="try again; see the server's log")
-        logger.warning("a decoder process was lost: %s", "too slow" if late else f"status {self._popen.returncode}")
+            return ChildProcessError("a decoder process did not start")
         if late:
             return DecoderTimedOut(f"decoding took longer than {seconds:g} s", hint=_OTHER_FORMAT)
+        if status == -_SIGKILL:
+            return ChildProcessError("a decoder process was ended from outside")
         return DecoderCrashed("the file made its decoder crash", hint=_OTHER_FORMAT)

@@ -125,7 +125,7 @@ class Intake:
         Args:
             uploads: the files in which their content lies may go afterwards.
             owner: whose analyses they are.
-            study: the sender's word for what groups them; files of one DICOM study are grouped by that anyway.
+            study: what groups them (see `grouped`); files of one DICOM study are grouped by that anyway.
             again: analyse anew what was analysed already.
             shelved: where on the shelf the pages of a lone upload lie, if they were decoded before.
 
@@ -200,16 +200,15 @@ class Intake:
         self, upload: Upload, batch: "_Batch", *, owner: str, study: str, shelved: str
     ) -> tuple[Upload, DecodedFile | None] | None:
         """Decode a file, to learn whether it is sound and which study it belongs to; None where it is not."""
-        group = grouped(study, salt=owner)
         decoded = self.reading.shelf.take(shelved) if shelved else None
         try:
             decoded = decoded or self.reading.decoders.decode(upload.path, name=upload.name, salt=owner)
-        except (DecoderCrashed, DecoderTimedOut):
-            return replace(upload, study=group), None
+        except (DecoderCrashed, DecoderTimedOut, ChildProcessError):
+            return replace(upload, study=study), None
         except InvalidImage as error:
             batch.failures.append((upload.name, error))
             return None
-        return replace(upload, study=decoded.study or group), decoded
+        return replace(upload, study=decoded.study or study), decoded
 
 
 @dataclass
@@ -229,7 +228,9 @@ def grouped(study: str, *, salt: str) -> str:
     >>> grouped("Ivanov", salt="") == grouped("Ivanov", salt="another owner")
     False
     """
-    return hmac.digest(salt.encode(), b"batch:" + study.encode(), "sha256").hex()[:32] if study else ""
+    return (
+        hmac.digest(salt.encode(), b"batch:" + study.encode("utf-8", "replace"), "sha256").hex()[:32] if study else ""
+    )
 
 
 def _head(path: Path) -> bytes:

@@ -12,8 +12,9 @@ from osteon.files import overlay
 from osteon.findings import BoneEvidence, Findings, Fracture, ModelRef
 from osteon.radiograph import Radiograph
 from osteon.service.decoders import DecodedFile, DecodedPage
-from osteon.service.encodings import png
+from osteon.service.encodings import jpeg, png
 from osteon.service.files import AnalysisFiles
+from osteon.service.handover import THUMBNAIL_SIDE_PX
 
 BONE_RGB = (0, 190, 200)
 _TINT_ALPHA, _EDGE_ALPHA = 42, 150
@@ -37,7 +38,10 @@ def image_png(files: AnalysisFiles, analysis_id: str, page: int) -> bytes:
 
 def thumbnail_jpg(files: AnalysisFiles, analysis_id: str) -> bytes:
     """The first page, at most 160 px a side; raises AnalysisNotFound where there is none (yet)."""
-    return _read(files, analysis_id, THUMBNAIL, "thumbnail")
+    try:
+        return files.read(analysis_id, THUMBNAIL)
+    except FileNotFoundError:  # analysed by version 0.1, or not yet
+        return jpeg(_grey(image_png(files, analysis_id, 0)), side_px=THUMBNAIL_SIDE_PX)
 
 
 def _read(files: AnalysisFiles, analysis_id: str, name: str, what: str) -> bytes:

@@ -36,7 +36,7 @@ class Resumable:
         name: what the sender calls the file.
         size_bytes: of the whole file, as announced.
         received_bytes: so many have come and are kept.
-        study: the sender's word for what groups files, or "".
+        study: what groups it with other files, or "".
         parts: names of the files that hold what came, in order.
         created_at: when it began (UTC).
     """
@@ -95,8 +95,9 @@ class Resumables:
 
     def find(self, upload_id: str, *, owner: str) -> Resumable:
         """The upload of this id; raises UploadNotFound."""
+        query = select(UploadRow).where(UploadRow.id == _checked(upload_id), UploadRow.owner == owner)
         with self.database.reading() as session:
-            row = session.scalar(select(UploadRow).where(UploadRow.id == upload_id, UploadRow.owner == owner))
+            row = session.scalar(query)
             if row is None:
                 raise _not_found()
             return _resumable(row)
@@ -152,7 +153,7 @@ class Resumables:
 
     def remove(self, upload_id: str, *, owner: str) -> None:
         """Remove an upload and what came of it; raises UploadNotFound."""
-        gone = delete(UploadRow).where(UploadRow.id == upload_id, UploadRow.owner == owner)
+        gone = delete(UploadRow).where(UploadRow.id == _checked(upload_id), UploadRow.owner == owner)
         with self.database.writing() as session:
             if session.scalar(gone.returning(UploadRow.id)) is None:
                 raise _not_found()
@@ -203,6 +204,13 @@ def _resumable(row: UploadRow) -> Resumable:
         parts=tuple(row.parts),
         created_at=row.created_at,
     )
+
+
+def _checked(upload_id: str) -> str:
+    """The id, if it may be one: a database need not see what a sender makes up."""
+    if not (upload_id.isascii() and upload_id.isalnum()):
+        raise _not_found()
+    return upload_id
 
 
 def _not_found() -> UploadNotFound:

@@ -9,6 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from osteon.errors import AnalysisNotFound
 from osteon.findings import Decision
+from osteon.service.intake import grouped
 from osteon.service.store import Status
 from osteon.web import streams
 from osteon.web.access import Analysing, Reading
@@ -28,6 +29,8 @@ from osteon.web.schemas import API, AcceptedOut, AnalysesOut, AnalysisOut, Analy
 from osteon.web.uploads import received
 
 _MOST_VIEWS = 100
+_TEXT = r"^[^\x00]*$"
+_STUDY = "^[0-9A-Za-z]{1,64}$"
 
 _DONE: Responses = {200: {"model": AcceptedOut, "description": "all finished"}}
 _SSE: Responses = {200: {"content": {"text/event-stream": {}}}}
@@ -57,7 +60,8 @@ async def analyse(
     settings, scratch = service.settings, service.reading.scratch
     most = {"max_bytes": settings.max_upload_bytes, "max_files": settings.max_files}
     async with received(request, scratch, **most) as sent:
-        accept = partial(service.accept, sent.files, owner=caller.owner, study=sent.study, again=again)
+        study = grouped(sent.study, salt=caller.owner)
+        accept = partial(service.accept, sent.files, owner=caller.owner, study=study, again=again)
         analyses, errors = await to_thread.run_sync(accept, limiter=decoding)
     return await accepted(service, analyses, errors, wait=wait, stopping=stopping)
 
@@ -68,8 +72,8 @@ def list_analyses(  # noqa: PLR0913 - each is a parameter of the request
     caller: Reading,
     status: Annotated[Status | None, Query(description="only those with this status")] = None,
     decision: Annotated[Decision | None, Query(description="only those with this decision")] = None,
-    search: Annotated[str, Query(max_length=255, description="only those whose name holds this")] = "",
-    study: Annotated[str | None, Query(max_length=64, description="only the views of this study")] = None,
+    search: Annotated[str, Query(max_length=255, pattern=_TEXT, description="only those whose name holds this")] = "",
+    study: Annotated[str | None, Query(pattern=_STUDY, description="only the views of this study")] = None,
     unseen: Annotated[bool, Query(description="only results that nobody looked at")] = False,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[
@@ -119,9 +123,9 @@ def remove_analysis(analysis_id: AnalysisId, service: Shared, caller: Analysing)
 
 
 @router.get("/studies/{study}", responses=problems_of(404, 422))
-def show_study(study: Annotated[str, Path(max_length=64)], service: Shared, caller: Reading) -> StudyOut:
+def show_study(study: Annotated[str, Path(pattern=_STUDY)], service: Shared, caller: Reading) -> StudyOut:
     """The views of one study, at most the newest 100, and the gravest of their decisions."""
-    views = service.store.page(owner=caller.sees, study=study, limit=_MOST_VIEWS) if study else []
+    views = service.store.page(owner=caller.sees, study=study, limit=_MOST_VIEWS)
     if not views:
         raise AnalysisNotFound("no analysis belongs to this study", hint="take `study` from an analysis")
     return StudyOut.of(study, views)

@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from osteon.errors import ImageTooLarge, InvalidImage, UploadNotFound
 from osteon.service.archives import shown_name
+from osteon.service.intake import grouped
 from osteon.service.resumables import Resumable, check_offset
 from osteon.service.store import Analysis
 from osteon.web.access import Analysing
@@ -56,7 +57,10 @@ def begin_upload(sent: UploadIn, service: Shared, caller: Analysing) -> UploadOu
             hint="send a smaller file, or raise OSTEON_MAX_UPLOAD_MB",
         )
     upload = service.resumables.begin(
-        name=shown_name(sent.name), size_bytes=sent.size_bytes, owner=caller.owner, study=sent.study
+        name=shown_name(sent.name),
+        size_bytes=sent.size_bytes,
+        owner=caller.owner,
+        study=grouped(sent.study, salt=caller.owner),
     )
     return UploadOut.of(upload)
 
