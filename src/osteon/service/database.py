@@ -179,8 +179,11 @@ def _sqlite(url: str) -> Engine:
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
         options = connection.get_execution_options()
+        if not options.get("osteon_writes"):
+            connection.exec_driver_sql("BEGIN")
+            return
         connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options.get('osteon_durable') else 'NORMAL'}")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("osteon_writes") else "BEGIN")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 

@@ -12,7 +12,7 @@ from osteon.errors import AnalysisTimedOut, OsteonError
 from osteon.inference.analysis import failure
 from osteon.inference.pipeline import Pipeline
 from osteon.service import pictures
-from osteon.service.claims import Claims
+from osteon.service.claims import Claims, Standing
 from osteon.service.intake import Reading
 from osteon.service.metrics import Metrics
 from osteon.service.store import Analysis, AnalysisStore
@@ -114,17 +114,16 @@ class Job:
         found: list[dict[str, object]] = []
         with self._reading.decoded(self._store.files, claim) as file:
             for page in file.pages:
-                self._go_on(claim, until, 1 - (1 - _READ) / (len(found) + 1))
+                self._go_on(self.claims.advance(claim, 1 - (1 - _READ) / (len(found) + 1)), until)
                 findings = self._pipeline.analyse(page.radiograph(), read_ms=page.read_ms)
                 pictures.save(self._store.files, claim.id, file, page, findings.bone)
                 self._metrics.analysed(findings)
                 found.append(findings.to_json())
-        self._go_on(claim, until, 1 - (1 - _READ) / (len(found) + 1))
+        self._go_on(self.claims.standing(claim), until)
         return found
 
-    def _go_on(self, claim: Analysis, until: float, progress: float) -> None:
-        """Note the progress; raises where the work shall end here."""
-        standing = self.claims.advance(claim, progress)
+    def _go_on(self, standing: Standing, until: float) -> None:
+        """Raises where the work shall end here."""
         if standing == "lost":
             raise _Lost
         if standing == "cancelled":

@@ -129,7 +129,7 @@ class Access:
         )
 
 
-def access_of(request: Request) -> Access:
+async def access_of(request: Request) -> Access:
     """The application's access."""
     access = request.app.state.access
     assert isinstance(access, Access)

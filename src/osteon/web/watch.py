@@ -8,7 +8,7 @@ from anyio import to_thread
 
 from osteon.service.store import AnalysisStore, Progress
 
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.1
 """Between looks, for what other processes do; what this one does is seen at once."""
 
 

@@ -18,31 +18,33 @@ from osteon.web.uploads import FIELD, STUDY_FIELD
 
 MOST_WAIT_SECONDS = 300.0
 
+# Dependencies are coroutines, though they wait for nothing: FastAPI sends plain functions to another thread and back.
+
 Responses = dict[int | str, dict[str, Any]]
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     """The application's service."""
     service = request.app.state.service
     assert isinstance(service, Service)
     return service
 
 
-def decoding_of(request: Request) -> CapacityLimiter:
+async def decoding_of(request: Request) -> CapacityLimiter:
     """How many requests may have a file decoded, or wait for that, at once."""
     limiter = request.app.state.decoding
     assert isinstance(limiter, CapacityLimiter)
     return limiter
 
 
-def previewing_of(request: Request) -> CapacityLimiter:
+async def previewing_of(request: Request) -> CapacityLimiter:
     """The same for previews, which large files do not hold up."""
     limiter = request.app.state.previewing
     assert isinstance(limiter, CapacityLimiter)
     return limiter
 
 
-def stopping_of(request: Request) -> Event:
+async def stopping_of(request: Request) -> Event:
     """Set when the server is about to stop."""
     stopping = request.app.state.stopping
     assert isinstance(stopping, Event)
@@ -117,6 +119,8 @@ async def _settled(
     while left and time.monotonic() < until and not stopping.is_set():
         progress = await service.watch.look(left)
         left = {analysis_id for analysis_id in left if analysis_id in progress and not progress[analysis_id].finished}
+    if not seconds and not service.settings.immediate:
+        return current
     return [one if one.finished else await _found(service, one.id) or one for one in current]
 
 
