@@ -165,7 +165,7 @@ class TestPage:
         assert len(drawings) >= 6 + 5
         for drawing in drawings:
             ElementTree.fromstring(drawing)
-        for tag in ("table", "div", "figure", "tbody", "tr", "td", "ul", "dl", "h2"):
+        for tag in ("table", "div", "button", "figure", "tbody", "tr", "td", "ul", "dl", "h2"):
             assert len(re.findall(rf"<{tag}[\s>]", text)) == text.count(f"</{tag}>"), tag
 
     def test_the_gallery_shows_pictures_with_truth_and_boxes(self, written: tuple[Path, Any]) -> None:
