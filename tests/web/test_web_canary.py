@@ -31,6 +31,8 @@ API = "/api/v1"
 MARKS = ("Kanarskij", "Канарейкин")
 """One in Latin letters, short enough for every kind of DICOM text, one in Cyrillic."""
 
+_LOOKED_AT = 16
+
 MARK = MARKS[0]
 BOTH = "^".join(MARKS)
 SHOWN = frozenset(("name", "source", "comment"))
@@ -184,11 +186,13 @@ class _Sender:
             self.told.ids += [one["id"] for one in found.get("analyses", ()) if "id" in one]
         return answer
 
-    def send(self, name: str, content: bytes) -> None:
+    def send(self, name: str, content: bytes, *, in_pieces: bool = True) -> None:
         name = f"{BOTH} {name}"
         file = {"file": (name, content, "application/octet-stream")}
         self.ask("POST", f"{API}/previews", files=file)
         self.ask("POST", f"{API}/analyses", files=file, data={"study": BOTH}, params={"wait": 60})
+        if not in_pieces:
+            return
         begun = self.ask("POST", f"{API}/uploads", json={"name": name, "size_bytes": len(content), "study": BOTH})
         if begun.status_code == 201:
             place = f"{API}/uploads/{begun.json()['id']}"
@@ -260,13 +264,13 @@ def told(tmp_path_factory: pytest.TempPathFactory, model_files: models.ModelFile
     try:
         with httpx.Client(base_url=program.url, timeout=120) as client:
             sender = _Sender(client, told)
-            files = _pictures() | _broken()
-            for name, content in files.items():
-                sender.send(name, content)
+            sound, broken = _pictures(), _broken()
+            for name, content in (sound | broken).items():
+                sender.send(name, content, in_pieces=name in sound or name.startswith("text"))
                 told.files += _names(folder)
-            sender.send("all.zip", _archive(files))
+            sender.send("all.zip", _archive(sound | broken))
             sender.send("none.zip", _archive({"text.txt": BOTH.encode()}))
-            for analysis_id in sorted(set(told.ids)):
+            for analysis_id in sorted(set(told.ids))[:_LOOKED_AT]:
                 sender.look(analysis_id)
             sender.pry()
             sender.ask("GET", f"{API}/analyses", params={"limit": 100})
@@ -369,7 +373,7 @@ def test_addresses_and_headers_hold_no_mark(told: Told) -> None:
 def test_pictures_hold_no_mark(told: Told) -> None:
     kinds = ("image/png", "image/jpeg", "application/octet-stream")
     pictures = [answer for answer in told.answers if answer.headers.get("content-type") in kinds and answer.is_success]
-    assert len(pictures) > 50
+    assert len(pictures) > 30
     for answer in pictures:
         assert not marked(answer.content.decode("latin-1")), answer.request.url.path
 

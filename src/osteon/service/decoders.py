@@ -188,6 +188,11 @@ class Decoders:
         self._previews.stop()
         self._files.stop()
 
+    @property
+    def lost(self) -> int:
+        """How many processes crashed, or were ended for taking too long, and were replaced."""
+        return self._files.lost + self._previews.lost
+
     def decode(self, source: Path, *, name: str, salt: str = "") -> DecodedFile:
         """All pages of a file, with the pictures that people look at.
 
@@ -279,6 +284,9 @@ class _Lane:
         self._stopped = threading.Event()
         self._idle: queue.LifoQueue[_Process | None] = queue.LifoQueue()
         self._busy: set[_Process] = set()
+        self.lost = 0
+        """Processes that ended over an order, or were ended, and were replaced."""
+
         for _ in range(processes):
             self._idle.put(None)
 
@@ -316,6 +324,7 @@ class _Lane:
             if process:
                 self._busy.discard(process)
             if process and not process.alive and not self._stopped.is_set():
+                self.lost += 1
                 process = _Process(self._words)  # starts in the background, for whoever comes next
             self._idle.put(process)
         return _checked(answer)

@@ -11,11 +11,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from osteon.errors import AnalysisTimedOut, OsteonError
 from osteon.inference.analysis import failure
 from osteon.inference.pipeline import Pipeline
-from osteon.service import pictures
+from osteon.service import logs, pictures
 from osteon.service.claims import Claims, Standing
 from osteon.service.intake import Reading
 from osteon.service.metrics import Metrics
 from osteon.service.store import Analysis, AnalysisStore
+from osteon.service.tables import now
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +140,9 @@ class Job:
 
     def _retry(self, claim: Analysis, error: BaseException) -> None:
         logger.warning("analysis %s interrupted: %s at %s", claim.id, type(error).__name__, _where(error))
-        if not self.claims.retry(claim):
+        if self.claims.retry(claim):
+            self._metrics.retried()
+        else:
             hint = "look at disk, memory and database of the server; then send the file again"
             self._fail(claim, OsteonError(f"the analysis failed {claim.attempts} times for want of means", hint=hint))
 
@@ -152,6 +155,8 @@ class Job:
         """Count a result that was noted; where the analysis was removed meanwhile, remove what was written since."""
         if noted:
             self._metrics.finished(status)
+            seconds = round((now() - (claim.started_at or claim.created_at)).total_seconds(), 3)
+            logs.event(logger, "analysis ended", analysis=claim.id, status=status, seconds=seconds)
         else:
             self._store.sweep(claim.id)
         self._tell_ended()

@@ -49,8 +49,13 @@ class Service:
         pipeline = pipeline_of(settings)
         store = AnalysisStore.of(settings)
         claims = Claims(store.database, settings, worker_name())
-        metrics = Metrics(waiting=store.waiting, detector_loaded=lambda: pipeline.detector.loaded)
         reading = Reading.of(settings)
+        metrics = Metrics(
+            waiting=store.waiting,
+            oldest_waiting=store.oldest_waiting,
+            detector_loaded=lambda: pipeline.detector.loaded,
+            decoders_lost=lambda: reading.decoders.lost,
+        )
         watch = Watch(store)
         runner = runner_of(settings, Job(store, claims, pipeline, metrics, reading, ended=watch.stir))
         intake = Intake(
