@@ -382,7 +382,7 @@ class TestLimits:
         head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
         with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
             connection.sendall(
-                b"POST /api/v1/analyses HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+                b"POST /api/v1/analyses HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n"
                 b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
             )
             connection.sendall(b"%x\r\n%s\r\n" % (len(head), head))
@@ -409,7 +409,7 @@ class TestLimits:
         body += b"\r\n--x--\r\n"
         with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
             connection.sendall(
-                b"POST /api/v1/analyses HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n"
+                b"POST /api/v1/analyses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n"
                 b"Content-Type: multipart/form-data; boundary=x\r\n\r\n" + body
             )
             assert _received(connection).startswith(b"HTTP/1.1 4"), "the form, or what follows it, is refused"
@@ -432,8 +432,14 @@ class TestLimits:
             "type": "http",
             "method": "POST",
             "path": "/api/v1/analyses",
+            "scheme": "http",
             "query_string": b"",
-            "headers": [(b"content-type", b"multipart/form-data; boundary=x"), (b"content-length", b"10")],
+            "client": ("127.0.0.1", 1),
+            "headers": [
+                (b"host", b"127.0.0.1"),
+                (b"content-type", b"multipart/form-data; boundary=x"),
+                (b"content-length", b"10"),
+            ],
         }
         messages[-1] = {
             "type": "http.request",
@@ -552,7 +558,7 @@ class TestOperation:
         assert 'osteon_analyses_total{status="succeeded"} 1.0' in text
         assert 'osteon_stage_seconds_count{stage="detect"} 1.0' in text
         assert "osteon_queue_length 0.0" in text
-        assert "osteon_detector_loaded 1.0" in text
+        assert 'osteon_model_loaded{task="detector"} 1.0' in text
 
     @pytest.mark.parametrize("path", ["/", "/docs", "/healthz", "/api/v1/analyses", "/nothing", "/static/page.js"])
     def test_every_answer_has_strict_headers(self, shared: Running, path: str) -> None:
