@@ -12,9 +12,10 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Select, Update, and_, or_, select, update
 from sqlalchemy.orm import Session
 
+from osteon.service.admission import trail
 from osteon.service.database import Database
 from osteon.service.settings import Settings
-from osteon.service.store import Analysis, Status, gravest, trail
+from osteon.service.store import Analysis, Status, gravest
 from osteon.service.tables import AnalysisRow, now
 
 Standing = Literal["held", "cancelled", "lost"]

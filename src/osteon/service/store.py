@@ -1,18 +1,17 @@
 """Analyses kept: rows in SQL (the truth) and their files. How they are worked on stands in `claims`."""
 
 import hashlib
-import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from sqlalchemy import Select, delete, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, delete, func, select
 
-from osteon.errors import AnalysisNotFound, TooManyWaiting
+from osteon.errors import AnalysisNotFound
 from osteon.findings import Decision
+from osteon.service import admission
 from osteon.service.database import ADMISSION_LOCK, Database
 from osteon.service.files import ORIGINAL, AnalysisFiles, LocalFiles, files_at
 from osteon.service.settings import Settings
@@ -187,7 +186,7 @@ class AnalysisStore:
         Raises:
             TooManyWaiting: more would wait than the limit allows; then nothing is kept.
         """
-        rows = [_new_row(upload, owner=owner, models=models) for upload in uploads]
+        rows = [admission.row_of(upload, owner=owner, models=models) for upload in uploads]
         known = set() if again else self._known(rows)
         written: set[str] = set()
         kept: set[str] = set()
@@ -205,12 +204,12 @@ class AnalysisStore:
             with self.database.writing(durable=True) as session:
                 self.database.alone(session, ADMISSION_LOCK)
                 for row, upload in zip(rows, uploads, strict=True):
-                    holder = _holder(session, row.content_key, gives_way=again)
+                    holder = admission.holder(session, row.content_key, gives_way=again)
                     if holder is None:
                         write(row, upload)  # rarely here: the holder that was known is gone
-                        _enqueue(session, row)
+                        admission.enqueue(session, row)
                     accepted.append(Accepted(Analysis.of(holder or row), new=holder is None))
-                _check_queue(session, sum(one.new for one in accepted), queue_limit, counted=True)
+                admission.check_queue(session, sum(one.new for one in accepted), queue_limit, counted=True)
             kept = {one.analysis.id for one in accepted}
             return accepted
         finally:
@@ -220,7 +219,7 @@ class AnalysisStore:
     def check_queue(self, count: int, *, queue_limit: int) -> None:
         """Raises TooManyWaiting where `count` more would be too many."""
         with self.database.reading() as session:
-            _check_queue(session, count, queue_limit)
+            admission.check_queue(session, count, queue_limit)
 
     def find(self, analysis_id: str, *, owner: str | None = None) -> Analysis:
         """The analysis of this id; raises AnalysisNotFound."""
@@ -283,7 +282,7 @@ class AnalysisStore:
     def waiting(self) -> int:
         """How many are queued."""
         with self.database.reading() as session:
-            return _waiting(session)
+            return admission.waiting_count(session)
 
     def oldest_waiting(self) -> datetime | None:
         """When the one that has been queued for longest was accepted, or None where nothing is queued."""
@@ -311,7 +310,7 @@ class AnalysisStore:
             row = _found(session.scalar(query))
             if row.status == "queued":
                 row.status, row.finished_at, row.content_key = "cancelled", now(), None
-                session.add(trail(row.id, row.owner, "cancelled", actor))
+                session.add(admission.trail(row.id, row.owner, "cancelled", actor))
             elif row.status == "running":
                 row.cancel_requested = True
             if session.is_modified(row):
@@ -329,7 +328,7 @@ class AnalysisStore:
             if whose is None:
                 raise not_found()
             session.execute(delete(AnswerRow).where(AnswerRow.analysis_id == analysis_id))
-            session.add(trail(analysis_id, whose, "removed", actor))
+            session.add(admission.trail(analysis_id, whose, "removed", actor))
         self.files.remove(analysis_id)
 
     def sweep(self, analysis_id: str) -> None:
@@ -349,59 +348,6 @@ def gravest(pages: Sequence[Mapping[str, Any]]) -> Decision | None:
     """The gravest decision of all pages, or None where there is no page."""
     decisions = {page["decision"] for page in pages}
     return next((decision for decision in GRAVEST_FIRST if decision in decisions), None)
-
-
-def trail(analysis_id: str, owner: str, action: str, actor: str) -> AuditRow:
-    """A row of the audit trail, for now."""
-    return AuditRow(at=now(), owner=owner, actor=actor, action=action, analysis_id=analysis_id)
-
-
-def _new_row(upload: Upload, *, owner: str, models: str) -> AnalysisRow:
-    moment = now()
-    return AnalysisRow(
-        id=uuid.uuid4().hex,
-        name=upload.name[:255],
-        size_bytes=upload.size_bytes,
-        status="queued",
-        progress=0.0,
-        attempts=0,
-        created_at=moment,
-        changed_at=moment,
-        pages=[],
-        sha256=upload.sha256,
-        owner=owner,
-        study=upload.study,
-        cancel_requested=False,
-        content_key=hashlib.sha256(f"{owner}\n{upload.sha256}\n{models}".encode()).hexdigest() if models else None,
-    )
-
-
-def _holder(session: Session, content_key: str | None, *, gives_way: bool) -> AnalysisRow | None:
-    """The row that holds a content key, unless it gives it up for another."""
-    if content_key is None:
-        return None
-    if not gives_way:
-        return session.scalar(select(AnalysisRow).where(AnalysisRow.content_key == content_key))
-    session.execute(update(AnalysisRow).where(AnalysisRow.content_key == content_key).values(content_key=None))
-    return None
-
-
-def _enqueue(session: Session, row: AnalysisRow) -> None:
-    session.add(row)
-    session.add(trail(row.id, row.owner, "accepted", row.owner))
-    session.flush()
-
-
-def _check_queue(session: Session, count: int, queue_limit: int, *, counted: bool = False) -> None:
-    waiting = _waiting(session) - (count if counted else 0)
-    if count and waiting + count > queue_limit:
-        raise TooManyWaiting(
-            f"{waiting} analyses are waiting, at most {queue_limit} may", hint="send it again in some seconds"
-        )
-
-
-def _waiting(session: Session) -> int:
-    return session.scalar(select(func.count()).where(AnalysisRow.status == "queued")) or 0
 
 
 def _owned(query: Select[AnalysisRow], owner: str | None) -> Select[AnalysisRow]:
