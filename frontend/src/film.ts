@@ -58,8 +58,7 @@ export class Film {
       visibilityRatio: 0.15,
       smoothTileEdgesMinZoom: Infinity,
       zoomPerScroll: 1.15,
-      preserveImageSizeOnResize: false,
-      autoResize: true,
+      autoResize: false, // see `resized`
       gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: false, flickEnabled: false },
       gestureSettingsTouch: { clickToZoom: false, dblClickToZoom: false, pinchRotate: false, flickEnabled: false },
       gestureSettingsPen: { clickToZoom: false, dblClickToZoom: false, flickEnabled: false },

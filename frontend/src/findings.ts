@@ -52,7 +52,7 @@ function drawSteps(submission: Submission | null): void {
   const list = byId("steps");
   list.hidden = !submission;
   byId("upload").hidden = !(submission && ["upload", "broken"].includes(submission.state));
-  byId("state").textContent = submission ? stateOf(submission) : "";
+  byId("state").textContent = submission && !submission.over ? stateOf(submission) : "";
   if (!submission) return;
   byId<HTMLProgressElement>("upload").value = submission.sent * 100;
   const at = STEPS.indexOf(submission.step);
@@ -63,8 +63,8 @@ function drawSteps(submission: Submission | null): void {
   }
 }
 
-export function stateOf({ state, sent, preview, problem }: Submission): string {
-  if (state === "refused") return preview ? reason(preview) : "";
+export function stateOf({ state, sent, problem }: Submission): string {
+  if (state === "refused") return word("decision.not_a_radiograph");
   if (state === "failed") return problem ? headline(problem) : "";
   return state === "done" ? "" : word(`state.${state}`, { percent: Math.floor(sent * 100) });
 }
@@ -88,7 +88,7 @@ function again(key: "submission.retry" | "submission.anyway", submission: Submis
   return button;
 }
 
-export function reason({ reason: why, bone: { area_fraction: area, confidence }, cuts }: Preview): string {
+function reason({ reason: why, bone: { area_fraction: area, confidence }, cuts }: Preview): string {
   if (!why) return "";
   const cut = why === "low_confidence" ? decimal(cuts.confidence) : percent(cuts.area_fraction);
   return word(`reason.${why}`, { area: percent(area), confidence: decimal(confidence), cut });

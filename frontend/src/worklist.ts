@@ -194,7 +194,7 @@ function taskRow(submission: Submission): HTMLElement {
       "span",
       { className: "row-text" },
       element("span", { className: "file-name" }, submission.name),
-      element("span", { className: `row-grade ${mark}` }, state === "refused" ? word("decision.not_a_radiograph") : stateOf(submission)),
+      element("span", { className: `row-grade ${mark}` }, stateOf(submission)),
       ["upload", "broken"].includes(state)
         ? element("progress", { max: 1, value: submission.sent, label: word("step.upload") })
         : null,

@@ -653,6 +653,46 @@ class TestWorklist:
         expect(page.locator("#pane-2")).to_be_hidden()
 
 
+class TestSignIn:
+    def test_person_signs_in_reads_and_signs_out(
+        self, visit: Open, tmp_path: Path, model_files: models.ModelFiles
+    ) -> None:
+        settings = Settings(data_dir=tmp_path / "data", gate=model_files.gate, detector=model_files.detector)
+        with running(settings.changed(require_keys=True, decoders=1)) as locked:
+            _, key = locked.app.state.access.keys.create("Dr Petrova", scopes=("analyse", "read", "answer"))
+            seen = visit(url=locked.url)
+            page = seen.page
+            page.fill("#key", key)
+            page.click("button[type=submit]")
+            expect(page.locator("#session-name")).to_have_text("Dr Petrova")
+            seen.choose(("wrist.png", radiograph()))
+            seen.decision()
+            page.check("#verdict-fracture")
+            page.click("#answer-save")
+            expect(page.locator("#answer-state")).to_contain_text("Dr Petrova")
+            seen.rows(1)
+            page.click("#sign-out")
+            expect(page.locator("#key")).to_be_visible()
+            seen.forgiven = "401"
+            page.goto(locked.url)
+            expect(page.locator("#key")).to_be_visible()
+            page.goto("about:blank")
+
+    def test_who_may_only_read_is_asked_for_nothing_else(
+        self, visit: Open, tmp_path: Path, model_files: models.ModelFiles
+    ) -> None:
+        settings = Settings(data_dir=tmp_path / "data", gate=model_files.gate, detector=model_files.detector)
+        with running(settings.changed(require_keys=True, decoders=1)) as locked:
+            _, key = locked.app.state.access.keys.create("guest", scopes=("read",))
+            seen = visit(url=locked.url)
+            seen.page.fill("#key", key)
+            seen.page.click("button[type=submit]")
+            expect(seen.page.locator("#search")).to_be_visible()
+            expect(seen.page.locator(".intake")).to_be_hidden()
+            expect(seen.page.locator("[data-sample]").first).to_be_hidden()
+            seen.page.goto("about:blank")
+
+
 class TestLanguageAndLooks:
     def test_language_switches_everything_at_once_and_loses_nothing(self, visit: Open, server: Running) -> None:
         server.analysed(radiograph(), name="wrist.png")
