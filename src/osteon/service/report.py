@@ -240,7 +240,7 @@ class _Writer:
         drawn = [box for box in answer.boxes if box.status in ("redrawn", "added")]
         return ReaderNote(
             verdict=words[f"verdict.{answer.verdict}"],
-            by=words["report.reading.by"].format(author=author, time=answer.created_at.strftime(_TIME[self.language])),
+            by=f"{author}, {answer.created_at.strftime(_TIME[self.language])}",
             comment=answer.comment,
             drawings=tuple(
                 Drawing(

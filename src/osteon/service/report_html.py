@@ -115,14 +115,14 @@ def _places(sheet: Sheet, words: Words) -> str:
     if not sheet.places:
         key = "report.none.gate" if sheet.decision == "not_a_radiograph" else "report.none"
         return f"<p>{escape(words[key])}</p>"
-    keys = ("report.number", "grade", "probability", "score", "report.says", "report.box", "report.reader")
+    keys = ("grade", "probability", "score", "report.says", "report.box", "report.reader")
     rows = "".join(
         f'<tr><td>{place.number}</td><td class="{place.kind}">{escape(place.grade)}</td>'
         + _cells((place.probability, place.score, place.says))
         + f'<td class="box">{escape(place.box)}</td>{_cells((place.reader,))}</tr>'
         for place in sheet.places
     )
-    head = "".join(f'<th scope="col">{escape(words[key])}</th>' for key in keys)
+    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in ("#", *(words[key] for key in keys)))
     return (
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
         f'<p class="small">{escape(words["report.explained"])}</p>'

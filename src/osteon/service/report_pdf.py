@@ -157,8 +157,8 @@ def _decision(sheet: Sheet, width: float) -> Table:
 def _places(sheet: Sheet, words: Words) -> list[Flowable]:
     if not sheet.places:
         return [Paragraph(words["report.none.gate" if sheet.decision == "not_a_radiograph" else "report.none"], _BODY)]
-    head = [words[key] for key in ("report.number", "grade", "probability", "score", "report.says", "report.box")]
-    rows = [[Paragraph(cell, _SMALL) for cell in (*head, words["report.reader"])]]
+    head = [words[key] for key in ("grade", "probability", "score", "report.says", "report.box", "report.reader")]
+    rows = [[Paragraph(cell, _SMALL) for cell in ("#", *head)]]
     rows += [_place_row(place) for place in sheet.places]
     shares = (0.04, 0.11, 0.12, 0.08, 0.31, 0.19, 0.15)
     table = Table(rows, colWidths=[_WIDTH * share for share in shares], repeatRows=1)
