@@ -18,6 +18,7 @@ PARAMETERS = {
     "unet-mobilenetv2": 2_196_100,
     "unet-csp": 3_826_020,
     "nanocsp": 4_201_128,
+    "retinanet-r50": 32_201_069,
     "ssd300-vgg16": 23_745_908,
     "yolov8n": 3_011_027,
     "yolov8s": 11_135_971,

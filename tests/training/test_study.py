@@ -19,6 +19,7 @@ from osteon.errors import ConfigurationError
 from osteon.inference.session import read_card
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.rows import StudyRow, chosen, read_rows
+from osteon.training.runs import Run, train_detector
 from osteon.training.study import Study, run_study
 
 torch.set_num_threads(1)  # quicker for small models, and the same to the last bit
@@ -39,6 +40,7 @@ rows:
     detector: {arch: yolov8n}
   - name: later
     label: Not yet
+    gpu: true
     note: Waits for a larger machine.
   - name: released
     label: The released one
@@ -85,7 +87,7 @@ def test_each_row_says_how_far_it_was_run(done: tuple[Study, dict[str, Any]]) ->
     assert told["plain"]["status"] == "sampled: 1 epochs of a schedule of 4"
     assert (told["plain"]["epochs"], told["yolo"]["epochs"]) == ("1 of 4", "2 of 2")
     assert told["yolo"]["status"] == "complete"
-    assert told["later"]["status"] == "not run"
+    assert told["later"]["status"] == "not run: wants a GPU"
     assert told["later"]["measured"] is None
     assert told["released"]["status"] == "not run: trained on another split"
     assert (told["plain"]["parameters"], told["yolo"]["parameters"]) == (4_201_128, 3_011_027)
@@ -123,6 +125,26 @@ def test_the_study_is_written_as_json_table_and_plot(done: tuple[Study, dict[str
     assert (card.split_hash, card.settings["epoch"]) == (study.split.hash, 2)
 
 
+def test_a_row_for_a_gpu_waits_for_one_unless_it_is_named(
+    rows: tuple[StudyRow, ...], films: tuple[Manifest, Split], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+
+    def train(_manifest: Manifest, _split: Split, run: Run, **_: Any) -> None:
+        trained.append(run.folder.name)
+
+    monkeypatch.setattr("osteon.training.study.train_detector", train)
+    study = Study(tmp_path, *films)
+    monkeypatch.setattr("osteon.training.study.has_cuda", lambda: False)
+    run_study(study, rows[1:3])
+    assert trained == ["yolo"]
+    run_study(study, rows[1:3], only=("later",))
+    assert trained == ["yolo", "later"]
+    monkeypatch.setattr("osteon.training.study.has_cuda", lambda: True)
+    run_study(study, rows[1:3])
+    assert trained == ["yolo", "later", "yolo", "later"]
+
+
 def test_started_again_it_neither_trains_nor_measures_what_is_done(
     done: tuple[Study, dict[str, Any]], rows: tuple[StudyRow, ...]
 ) -> None:
@@ -133,15 +155,15 @@ def test_started_again_it_neither_trains_nor_measures_what_is_done(
     assert {path: path.stat().st_mtime_ns for path in files} == before
 
 
-def test_a_sampled_row_goes_on_when_more_is_wanted(
+def test_a_row_that_was_begun_goes_on_in_the_same_schedule(
     done: tuple[Study, dict[str, Any]], rows: tuple[StudyRow, ...], films: tuple[Manifest, Split], tmp_path: Path
 ) -> None:
-    """A miniature of another machine: the row's folder is carried there, and trained further in the same schedule."""
-    study = Study(tmp_path, *films, samples=10)
-    yolo = replace(rows[1], epochs_sampled=1)
-    assert run_study(study, [yolo])["rows"][0]["status"] == "sampled: 1 epochs of a schedule of 2"
-    assert run_study(study, [rows[1]])["rows"][0]["status"] == "complete"
-    whole, parts = (Checkpoint.read(s.row_folder(rows[1]) / "last.pt") for s in (done[0], study))
+    study, row = Study(tmp_path, *films, samples=10), rows[1]
+    begun = Run(study.row_folder(row), until=1)
+    train_detector(*films, begun, settings=row.detector, loop=row.loop)
+    assert run_study(study, [row], only=("none",))["rows"][0]["status"] == "unfinished: epoch 1 of 2"
+    assert run_study(study, [row])["rows"][0]["status"] == "complete"
+    whole, parts = (Checkpoint.read(s.row_folder(row) / "last.pt") for s in (done[0], study))
     assert all(torch.equal(value, parts.weights[name]) for name, value in whole.weights.items())
 
 

@@ -1,6 +1,7 @@
 """`osteon study`: comparisons of models, figures by the same code on the same pictures."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ Examples:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the study.")
 @click.option("--only", multiple=True, help="Name of a row to train and measure. [default: all]")
 @click.option("--weights", "given", multiple=True, help="NAME=FILE: what rows call these starting weights.")
+@click.option("--whole", is_flag=True, help="Train every row to the end of its schedule, sampled ones too.")
 @click.option("--figures-only", is_flag=True, help="Train nothing; measure what is trained.")
 @click.option("--samples", default=1000, show_default=True, help="Of the bootstrap.")
 @click.option("--threads", default=0, help="Processor threads of the training; 0: all.")
@@ -82,6 +84,7 @@ def detectors(
     out: Path,
     only: tuple[str, ...],
     given: tuple[str, ...],
+    whole: bool,
     figures_only: bool,
     samples: int,
     threads: int,
@@ -89,7 +92,7 @@ def detectors(
     """Train and compare the detectors that the YAML file ROWS lists; needs the extra `train`.
 
     Writes study.json, study.md and study.png, anew after each row. Started again it goes on with the epoch and the row
-    that it was at. A row that was not run says so.
+    that it was at. A row that was not run says so; rows for a GPU are trained where there is one, or when named.
     """
     try:
         from osteon.training.rows import chosen, read_rows
@@ -101,6 +104,8 @@ def detectors(
     from osteon.datasets.split import Split
 
     rows = read_rows(rows_file)
+    if whole:
+        rows = tuple(replace(row, epochs_sampled=None) for row in rows)
     chosen(rows, only)
     weights = dict(_pair(text) for text in given)
     if threads:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from osteon.errors import ConfigurationError, ModelMismatch
-from osteon.models import points, ssd, yolov8
+from osteon.models import points, retinanet, ssd, yolov8
 from osteon.models.criteria import DetectionTargets, detection_loss
 from osteon.models.csp import CspBackbone
 from osteon.models.nanocsp import NanoCsp
@@ -55,6 +55,9 @@ DETECTORS: dict[str, Detector] = {
     "nanocsp": Detector(
         lambda _: NanoCsp(), detection_loss, points.boxes_and_scores, fresh=("class_heads", "mask_head")
     ),
+    "retinanet-r50": Detector(
+        retinanet.RetinaNet, retinanet.retinanet_loss, retinanet.boxes_and_scores, fresh=retinanet.FRESH
+    ),
     "ssd300-vgg16": Detector(ssd.SsdVgg16, ssd.ssd_loss, ssd.boxes_and_scores, fresh=ssd.FRESH, cell_px=1),
     "yolov8n": Detector(
         lambda _: yolov8.nano(), yolov8.yolo_loss, points.boxes_and_scores, fresh=("class_heads", "box_heads")
@@ -97,7 +100,7 @@ def start(model: nn.Module, weights: str) -> bool:
     """Load starting weights in place; True where there were any.
 
     Args:
-        weights: "none"; "imagenet" (downloaded by torchvision, for MobileNetV2 encoders and VGG16); or a file: an
+        weights: "none"; "imagenet" (downloaded by torchvision, for MobileNetV2, VGG16 and ResNet-50); or a file: an
             Osteon checkpoint of the same architecture, a released model (ONNX), or the published weights of the
             model's backbone.
 
@@ -137,7 +140,7 @@ def _load(model: nn.Module, state: dict[str, Tensor]) -> None:
         model.load_state_dict(state)
     elif isinstance(model, NanoCsp):
         model.load_nanodet(state)
-    elif isinstance(model, ssd.SsdVgg16):
+    elif isinstance(model, ssd.SsdVgg16 | retinanet.RetinaNet):
         model.load_imagenet(state)
     elif isinstance(encoder := getattr(model, "encoder", None), CspBackbone):
         encoder.load_nanodet(state)
@@ -149,6 +152,8 @@ def _load_imagenet(model: nn.Module) -> None:
     """Take ImageNet weights from torchvision, which downloads them where they are not there yet."""
     if isinstance(model, ssd.SsdVgg16):
         model.load_imagenet(_downloaded("VGG16_Weights", "IMAGENET1K_FEATURES"))
+    elif isinstance(model, retinanet.RetinaNet):
+        model.load_imagenet(_downloaded("ResNet50_Weights", "IMAGENET1K_V1"))
     else:
         _encoder(model, MobileNetEncoder).load_imagenet(_downloaded("MobileNet_V2_Weights", "IMAGENET1K_V1"))
 
@@ -158,7 +163,7 @@ def _encoder(model: nn.Module, kind: type[MobileNetEncoder]) -> MobileNetEncoder
     if not isinstance(encoder, kind):
         raise ConfigurationError(
             "these starting weights are for another architecture",
-            hint="use --arch unet-mobilenetv2 or ssd300-vgg16, or --weights none",
+            hint="use --arch unet-mobilenetv2, ssd300-vgg16 or retinanet-r50, or --weights none",
         )
     return encoder
 

@@ -27,6 +27,7 @@ class StudyRow:
         weights: to start from: none, imagenet, a file, or a name that whoever runs the study maps to a file.
         epochs_sampled: only so many epochs of the schedule are trained, to say where it goes; None: all.
         model: an ONNX file that is measured instead of trained one, or "bundled" for the installed detector.
+        gpu: trained only where there is CUDA, or where it is asked for by name.
         note: what a reader should know.
     """
 
@@ -37,6 +38,7 @@ class StudyRow:
     weights: str = "none"
     epochs_sampled: int | None = None
     model: str = ""
+    gpu: bool = False
     note: str = ""
 
     @property
@@ -79,7 +81,14 @@ def _row(value: Any, shared: Mapping[str, Any]) -> StudyRow:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigurationError(f"a row is called {name!r}", hint="name rows by small letters, digits and hyphens")
     plain: dict[str, Any] = {"label": name} | {word: row[word] for word in row.keys() - {"loop", "detector"}}
-    for word, kind in (("label", str), ("weights", str), ("model", str), ("note", str), ("epochs_sampled", int)):
+    for word, kind in (
+        ("label", str),
+        ("weights", str),
+        ("model", str),
+        ("note", str),
+        ("epochs_sampled", int),
+        ("gpu", bool),
+    ):
         if word in plain and type(plain[word]) is not kind:
             raise ConfigurationError(f"{name}: {word} is {plain[word]!r}", hint=f"give a {kind.__name__}")
     return StudyRow(

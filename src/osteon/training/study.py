@@ -22,6 +22,7 @@ from osteon.inference.session import read_card
 from osteon.training.architectures import DETECTORS, build
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.export import export, write_card
+from osteon.training.loop import device
 from osteon.training.rows import BUNDLED, StudyRow
 from osteon.training.runs import Run, train_detector
 
@@ -72,7 +73,7 @@ def run_study(
     for row in rows:
         if not only or row.name in only:
             say(row.label)
-            if study.train and not row.model:
+            if study.train and not row.model and (has_cuda() or not row.gpu or row.name in only):
                 _train(study, row, _named(progress, row.name))
             _measure(study, row, _named(progress, row.name))
             _write(study, rows)
@@ -212,13 +213,18 @@ def _told(study: Study, row: StudyRow) -> dict[str, Any]:
     }
 
 
+def has_cuda() -> bool:
+    """Whether rows that want a GPU find one."""
+    return device().type == "cuda"
+
+
 def _status(row: StudyRow, done: int, measured: bool, *, seen: bool) -> str:
     if seen:
         return "not run: trained on another split"
     if row.model:
         return "measured as released" if measured else "not run"
     if not done:
-        return "not run"
+        return "not run: wants a GPU" if row.gpu else "not run"
     if done < row.epochs:
         return f"unfinished: epoch {done} of {row.epochs}"
     return "complete" if done >= row.loop.epochs else f"sampled: {done} epochs of a schedule of {row.loop.epochs}"
