@@ -26,6 +26,13 @@ def instances() -> Iterator[cluster.Instances | None]:
         yield running
 
 
+@pytest.fixture
+def embedded(instances: cluster.Instances | None) -> None:
+    """For tests of what only a server that analyses itself does."""
+    if instances:
+        pytest.skip("only where the server analyses itself")
+
+
 @pytest.fixture(scope="session")
 def model_files(tmp_path_factory: pytest.TempPathFactory) -> models.ModelFiles:
     return models.model_files(tmp_path_factory.mktemp("models"))

@@ -550,6 +550,7 @@ class TestOperation:
         server.service.store.answers = lambda: False  # type: ignore[method-assign]
         assert_problem(server.client.get("/readyz"), 503)
 
+    @pytest.mark.usefixtures("embedded")
     def test_metrics_count_requests_stages_and_decisions(self, server: Running) -> None:
         server.analysed(radiograph())
         text = server.client.get("/metrics").text

@@ -158,6 +158,7 @@ class TestUploads:
         assert server.client.get(upload["links"]["self"]).status_code == 404
         assert server.service.store.files.names(upload["id"]) == []
 
+    @pytest.mark.usefixtures("embedded")
     def test_full_queue_keeps_the_upload(self, serve: Callable[..., Running]) -> None:
         server = serve(queue_limit=1)
         upload = begun(server)
@@ -185,6 +186,7 @@ class TestUploads:
         ).json()
         assert analysis["study"] == other["analyses"][0]["study"] != ""
 
+    @pytest.mark.usefixtures("embedded")
     def test_preview_then_analysis_decodes_once(self, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
         decoded: list[Path] = []
         decode = decoders.Decoders.decode

@@ -143,6 +143,12 @@ class TestLists:
         assert store.mark_seen(doubt.id, seen=False).seen_at is None
         assert store.page(status="succeeded", before=fracture.number) == [store.find(doubt.id)]
 
+    def test_character_that_a_database_cannot_hold_is_found_nowhere(self, store: AnalysisStore) -> None:
+        add(store)
+        assert store.page(search="\0") == [] and store.page(study="\0") == []
+        with pytest.raises(AnalysisNotFound):
+            store.find("\0")
+
 
 class TestCancellation:
     def test_of_what_waits_is_at_once(self, store: AnalysisStore, claims: Claims) -> None:

@@ -156,7 +156,7 @@ def _engine(url: str) -> Engine:
         if dialect == "sqlite":
             return _sqlite(url)
         if dialect == "postgresql":
-            return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+            return _postgresql(url)
     except ArgumentError as error:
         raise ConfigurationError("the database's address cannot be read", hint=_ADDRESS_HINT) from error
     except ImportError as error:
@@ -165,6 +165,26 @@ def _engine(url: str) -> Engine:
 
 
 _ADDRESS_HINT = "set OSTEON_DATABASE_URL to postgresql+psycopg://user:password@host/name, or leave it out for SQLite"
+
+
+def _postgresql(url: str) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+
+    @event.listens_for(engine, "before_cursor_execute", retval=True)
+    def _without_nul(*about: Any) -> tuple[str, Any]:
+        """PostgreSQL's text holds no NUL; an id or a word to search with one is simply not found."""
+        statement, parameters = about[2:4]
+        many = isinstance(parameters, (list, tuple))
+        cleaned = [_cleaned(values) for values in (parameters if many else [parameters])]
+        return statement, cleaned if many else cleaned[0]
+
+    return engine
+
+
+def _cleaned(values: Any) -> Any:
+    if not isinstance(values, dict):
+        return values
+    return {name: value.replace("\0", "\ufffd") if isinstance(value, str) else value for name, value in values.items()}
 
 
 def _sqlite(url: str) -> Engine:
