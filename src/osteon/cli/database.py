@@ -13,7 +13,8 @@ def database() -> None:
 @database.command(
     epilog="""\b
 Examples:
-  OSTEON_DATABASE_URL=postgresql+psycopg://osteon:secret@db/osteon osteon database upgrade
+  export OSTEON_DATABASE_URL=postgresql+psycopg://osteon:secret@db/osteon
+  osteon database upgrade
 """
 )
 def upgrade() -> None:
@@ -25,6 +26,6 @@ def upgrade() -> None:
     from osteon.service.settings import Settings
 
     settings = Settings.from_environment()
-    opened = Database.of(settings.database_url, data_dir=settings.data_dir)
+    opened = Database.of(settings.database_url, data_dir=settings.make_data_dir())
     message(f"the database has schema {opened.revision()}")
     opened.close()

@@ -13,7 +13,8 @@ from osteon.cli import message
     epilog="""\b
 Examples:
   export OSTEON_DATABASE_URL=postgresql+psycopg://osteon:secret@db/osteon OSTEON_QUEUE_URL=redis://queue:6379/0
-  OSTEON_FILES_URL=s3://radiographs/osteon osteon worker --workers 2
+  export OSTEON_FILES_URL=s3://radiographs/osteon
+  osteon worker --workers 2
 """
 )
 @click.option("--workers", type=click.IntRange(1, 8), help="Radiographs analysed side by side. [default: 1]")
