@@ -16,9 +16,9 @@ def test_the_loss_is_torchvisions() -> None:
     from torchvision.models.detection.retinanet import RetinaNetHead
 
     torch.manual_seed(0)
-    predictions = RetinaNet(128).eval()(torch.rand(2, 1, 96, 128))
+    predictions = RetinaNet(400).eval()(torch.rand(2, 1, 96, 128))
     spread = predictions.anchors_xyxy
-    truth = [torch.tensor([[20.0, 30, 60, 80], [70, 10, 79, 20]]), torch.zeros(0, 4)]
+    truth = [torch.tensor([[20.0, 30, 44, 54], [70, 10, 79, 20]]), torch.zeros(0, 4)]
     matched = [anchors.match(spread, boxes, high=0.5, low=0.4) for boxes in truth]
     assert (matched[0] >= 0).sum() > 2
     assert (matched[0] == -2).any()
