@@ -37,7 +37,7 @@ BY_CONTENT = {"POST /api/v1/analyses", "POST /api/v1/previews"}
 BY_STATE = {"POST /api/v1/session", "POST /api/v1/uploads", "POST /api/v1/analyses/{analysis_id}/answers"}
 """A key that nobody has, a size over the limit, a page that the file has not: refused though it fits."""
 
-_EXAMPLES = {GenerationMode.POSITIVE: 8, GenerationMode.NEGATIVE: 6}
+_EXAMPLES = {GenerationMode.POSITIVE: 6, GenerationMode.NEGATIVE: 4}
 
 
 @pytest.fixture(scope="module")
