@@ -4,6 +4,8 @@ import importlib
 import itertools
 import pkgutil
 import re
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -21,7 +23,7 @@ from osteon.cli import main
 from osteon.errors import ConfigurationError
 from osteon.service.database import Database
 from osteon.service.keys import SCOPES, Key, Keys, Scope
-from osteon.service.rates import MOST_BUCKETS, LocalRates
+from osteon.service.rates import MOST_BUCKETS, LocalRates, RedisRates
 from osteon.service.settings import Settings
 from osteon.web import routes
 from osteon.web.access import COOKIE, CSRF_HEADER, Access, caller_of, cross_site
@@ -479,6 +481,28 @@ class TestRates:
         for number in range(MOST_BUCKETS + 5):
             rates.wait(str(number), per_minute=1)
         assert len(rates._buckets) == MOST_BUCKETS
+
+    def test_servers_count_together_in_redis_and_go_on_without_it(self, tmp_path: Path) -> None:
+        program = shutil.which("redis-server")
+        if program is None:
+            pytest.skip("redis-server is not installed")
+        place = tmp_path / "redis.sock"
+        words = [program, "--port", "0", "--unixsocket", str(place), "--save", "", "--dir", str(tmp_path)]
+        redis = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+        try:
+            until = time.monotonic() + 30
+            while not place.exists() and time.monotonic() < until:
+                time.sleep(0.02)
+            one, other = RedisRates(f"unix://{place}"), RedisRates(f"unix://{place}")
+            assert [rates.wait("a", per_minute=2) for rates in (one, other, one)][:2] == [0, 0]
+            assert 1 <= other.wait("a", per_minute=2) <= 30
+            assert other.wait("b", per_minute=2) == 0
+        finally:
+            redis.terminate()
+            redis.wait()
+        assert one.wait("a", per_minute=2) == 0, "nobody is held up where Redis does not answer"
+        one.close()
+        other.close()
 
     def test_key_that_asks_too_often_is_told_when_to_come_back(self, serve: Serve) -> None:
         server = serve(require_keys=True, requests_per_minute=3)

@@ -120,6 +120,7 @@ class TestLog:
 
 
 class TestMetrics:
+    @pytest.mark.usefixtures("embedded")
     def test_tell_of_requests_stages_decisions_queue_and_models(self, serve: Serve) -> None:
         server = serve()
         before = server.client.get("/metrics").text
@@ -201,6 +202,7 @@ class TestSettings:
         assert Settings(allowed_hosts=" A.example ,b.example,").hosts == {"a.example", "b.example"}
 
 
+@pytest.mark.usefixtures("embedded")
 class TestBackup:
     @pytest.fixture
     def filled(self, serve: Serve) -> Running:

@@ -74,3 +74,7 @@ class RedisRates:
             return int(self._take(keys=[f"osteon:rate:{name}"], args=[per_minute]))
         except self._unreachable:
             return 0
+
+    def close(self) -> None:
+        """Let go of Redis."""
+        self._redis.close()
