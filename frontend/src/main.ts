@@ -27,7 +27,7 @@ function take(batches: Batch[]): void {
   const made = batches.flatMap(({ files, study }) => files.map((file) => new Submission(file, study)));
   if (!made.length || !may("analyse")) return;
   for (const submission of [...made].reverse()) watch(submission);
-  if (made.length > 1) announce(counted("intake.count", made.length));
+  if (made.length > 1) announce(counted("added", made.length));
   stage.submit(made[0]!);
   document.body.dataset.view = "film";
   queue.push(...made);

@@ -45,7 +45,7 @@ function draw(): void {
     element(
       "p",
       { className: "study-summary" },
-      element("strong", {}, counted("study.views", views.length)),
+      element("strong", {}, counted("views", views.length)),
       gravest ? element("span", { className: `row-grade ${gravest}` }, icon(gravest), word("study.gravest", { decision: word(`decision.${gravest}`), count: counts, views: views.length })) : null,
     ),
     element("ul", { className: "study-views" }, ...views.map(view)),

@@ -22,11 +22,15 @@ export function word(key: Key, values: Values = {}): string {
 
 export const wordIfAny = (key: string): string | null => config.catalogue[language][key] ?? null;
 
-// One form for each plural category of the language; English has one and other, Russian also few and many.
-export function counted(key: "study.views" | "intake.count", count: number): string {
+const FORMS = {
+  views: { one: "study.views.one", few: "study.views.few", many: "study.views.many" },
+  added: { one: "intake.count.one", few: "intake.count.few", many: "intake.count.many" },
+} as const;
+
+// In the form that the number asks for: English has one and other, Russian also few and many.
+export function counted(what: keyof typeof FORMS, count: number): string {
   const category = new Intl.PluralRules(language).select(count);
-  const form = category === "one" || category === "few" ? category : "many";
-  return word(`${key}.${form}`, { count });
+  return word(FORMS[what][category === "one" || category === "few" ? category : "many"], { count });
 }
 
 export const percent = (share: number): string =>
