@@ -63,10 +63,10 @@ function drawSteps(submission: Submission | null): void {
   }
 }
 
-export function stateOf({ state, sent, problem }: Submission): string {
+export function stateOf({ state, sent, problem, leftOut }: Submission): string {
   if (state === "refused") return word("decision.not_a_radiograph");
   if (state === "failed") return problem ? headline(problem) : "";
-  return state === "done" ? "" : word(`state.${state}`, { percent: Math.floor(sent * 100) });
+  return state === "done" ? word("submission.left", { names: leftOut.map(({ source }) => source).join(", ") }) : word(`state.${state}`, { percent: Math.floor(sent * 100) });
 }
 
 function ofSubmission(submission: Submission): Part[] {

@@ -126,8 +126,11 @@ class Stage {
     pane.clear();
     const show = (): void => {
       if (pane.submission !== submission) return;
-      if (submission.state === "done" && submission.analyses[0]) this.present(pane, submission.analyses[0]);
-      else {
+      const [first, ...others] = submission.analyses;
+      if (submission.state === "done" && first) {
+        if (others.length) void this.open(first.id, this.panes.indexOf(pane));
+        else this.present(pane, first);
+      } else {
         pane.showSubmission(submission);
         this.changed.tell();
       }

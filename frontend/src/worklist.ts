@@ -168,7 +168,7 @@ export function watch(submission: Submission): void {
   submissions = [submission, ...submissions];
   submission.changed.on(() => {
     if (submission.state === "done") {
-      submissions = submissions.filter((one) => one !== submission);
+      if (!submission.leftOut.length) submissions = submissions.filter((one) => one !== submission);
       void refresh();
     }
     drawTasks();
@@ -177,7 +177,8 @@ export function watch(submission: Submission): void {
 }
 
 function drawTasks(): void {
-  const shown = submissions.filter(({ analyses }) => !analyses.length).map(taskRow); // later the server lists them
+  // Once the server lists them, only what it left out of an archive is still told here.
+  const shown = submissions.filter(({ analyses, leftOut }) => !analyses.length || leftOut.length).map(taskRow);
   tasks.replaceChildren(...shown);
   tasks.hidden = !shown.length;
   byId("recent-empty").hidden = known.length > 0 || shown.length > 0 || !loaded;
@@ -185,7 +186,7 @@ function drawTasks(): void {
 
 function taskRow(submission: Submission): HTMLElement {
   const { state } = submission;
-  const mark = state === "refused" ? "not_a_radiograph" : state === "failed" ? "failed" : "waiting";
+  const mark = state === "refused" ? "not_a_radiograph" : state === "failed" || state === "done" ? "failed" : "waiting";
   const show = element(
     "button",
     { type: "button", className: `open ${mark}` },
