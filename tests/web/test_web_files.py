@@ -1,11 +1,12 @@
 """Where files lie makes no difference: a folder here, or an S3 bucket (moto's server)."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from serving import Running, radiograph
 
 from osteon.errors import ConfigurationError
 from osteon.service.files import ORIGINAL, AnalysisFiles, FsspecFiles, LocalFiles, files_at
@@ -135,3 +136,13 @@ class TestAddress:
         analysis = store.add([Upload("a", b"1")], queue_limit=1)[0].analysis
         assert (tmp_path / "films" / analysis.id / ORIGINAL).read_bytes() == b"1"
         store.close()
+
+
+def test_service_works_on_a_bucket(serve: Callable[..., Running], bucket: str) -> None:
+    server = serve(files_url="s3://films/service")
+    analysis = server.analysed(radiograph())
+    for name in ("image", "bone", "overlay"):
+        assert server.client.get(analysis["links"][name]).headers["content-type"] == "image/png"
+    assert not (server.service.settings.data_dir / "analyses").exists()
+    assert server.client.delete(analysis["links"]["self"]).status_code == 204
+    assert server.service.store.files.names(analysis["id"]) == []
