@@ -22,7 +22,7 @@ from osteon.training.detector import DetectorTask, example
 from osteon.training.gate import view
 from osteon.training.loop import Average, rate_at
 from osteon.training.masks import targets
-from osteon.training.pictures import load
+from osteon.training.pictures import load, mirrored
 from osteon.training.runs import Run, train_detector, train_gate
 
 torch.set_num_threads(1)  # quicker for small models, and the same to the last bit
@@ -249,3 +249,73 @@ def test_the_average_follows_at_once_and_settles() -> None:
     source.weight.data.fill_(0)
     average.update(source)
     assert target.weight.detach().tolist() == pytest.approx([4.99, 4.99], abs=0.02)
+
+
+def test_mirrored_pictures_carry_their_fractures(films: Films) -> None:
+    """A bright fracture stays under its outline and its box in all four."""
+    (picture,), _ = load([next(c for c in films[0] if c.fractured)], side_px=96)
+    marked = picture.pixels.copy()
+    (outline,) = picture.outlines(FRACTURE_LABELS)
+    x0, y0 = outline.min(axis=0).astype(int)
+    x1, y1 = np.ceil(outline.max(axis=0)).astype(int)
+    marked[:] = 0
+    marked[y0:y1, x0:x1] = 255
+    views = mirrored(replace(picture, pixels=marked))
+    assert len({seen.pixels.tobytes() for seen in views}) == 4
+    assert np.array_equal(views[0].pixels, marked)
+    settings = replace(drawn.DETECTOR, augment=False)
+    for seen in views:
+        shown = example(seen, np.random.default_rng(0), settings, gentle=False)
+        ((left, top, right, bottom),) = shown.boxes_xyxy.tolist()
+        rows, columns = np.nonzero(shown.pixels)
+        assert (columns.min(), rows.min()) == pytest.approx((left, top), abs=1.01)
+        assert (columns.max() + 1, rows.max() + 1) == pytest.approx((right, bottom), abs=1.01)
+        assert shown.mask.sum() > 0
+
+
+def test_without_augmentation_a_picture_is_shown_as_inference_sees_it(films: Films) -> None:
+    (picture,), _ = load([next(c for c in films[0] if c.fractured)], side_px=96)
+    settings = replace(drawn.DETECTOR, augment=False)
+    views = [
+        example(picture, np.random.default_rng(seed), settings, gentle=gentle)
+        for seed, gentle in ((0, True), (1, False))
+    ]
+    for seen in views:
+        np.testing.assert_array_equal(seen.pixels, picture.square())
+        assert seen.boxes_xyxy[0].tolist() == pytest.approx(
+            [*picture.outlines(FRACTURE_LABELS)[0].min(0), *picture.outlines(FRACTURE_LABELS)[0].max(0)], abs=1e-3
+        )
+
+
+def test_the_four_fold_enlargement_shows_every_picture_four_times(films: Films) -> None:
+    pictures, _ = load([c for c in films[0] if c.radiograph], side_px=96)
+
+    def task(**changes: bool) -> DetectorTask:
+        settings = replace(drawn.DETECTOR, **changes)
+        loop = LoopSettings(batch=4)
+        return DetectorTask(pictures, [], settings=settings, loop=loop, split_hash="", pretrained=False)
+
+    once, four = task(augment=False), task(augment=False, four_fold=True)
+    assert four.steps() == 4 * once.steps()
+    assert (len(four.fractured), len(four.normal)) == (4 * len(once.fractured), 4 * len(once.normal))
+    shown = {pixels.numpy().tobytes() for step in range(four.steps()) for pixels in four.batch(0, step)[0]}
+    assert len(shown) == 4 * len(pictures)
+
+
+def test_each_process_brings_what_it_learned_of_the_normals() -> None:
+    task = DetectorTask([], [], settings=drawn.DETECTOR, loop=LoopSettings(), split_hash="", pretrained=False)
+    task.restore({"hardness": torch.ones(3, dtype=torch.float64)})
+    task.merge(
+        [
+            {"hardness": torch.tensor([0.2, 1.0, 1.0], dtype=torch.float64)},
+            {"hardness": torch.tensor([1.0, 1.0, 0.7], dtype=torch.float64)},
+        ]
+    )
+    assert task.state()["hardness"].tolist() == [0.2, 1.0, 0.7]
+    task.merge(
+        [
+            {"hardness": torch.tensor([0.2, 1.0, 0.7], dtype=torch.float64)},
+            {"hardness": torch.tensor([0.9, 1.0, 0.7], dtype=torch.float64)},
+        ]
+    )
+    assert task.state()["hardness"].tolist() == [0.9, 1.0, 0.7]
