@@ -90,6 +90,15 @@ class TestFiles:
         assert files.ids(until=now() + timedelta(minutes=1)) == [one]
         assert files.ids(until=now() - timedelta(minutes=1)) == []
 
+    def test_place_that_does_not_answer_is_a_passing_fault(self, one: str, bucket: str) -> None:
+        once = {"retries": {"max_attempts": 0}}
+        nobody = {"endpoint_url": "http://127.0.0.1:1"}
+        files = FsspecFiles("s3://films/x", client_kwargs=nobody, config_kwargs=once)
+        with pytest.raises(OSError, match="EndpointConnectionError"):
+            files.read(one, ORIGINAL)
+        with pytest.raises(OSError, match="EndpointConnectionError"), files.local(one, ORIGINAL):
+            pass
+
     def test_id_is_never_a_way_out(self, files: AnalysisFiles) -> None:
         with pytest.raises(ValueError, match="UUID"):
             files.put("../../etc", "passwd", b"")

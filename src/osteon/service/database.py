@@ -37,6 +37,7 @@ class Database:
             ConfigurationError: no such address, or the database cannot be reached or written.
         """
         self.engine = _engine(url)
+        event.listen(self.engine, "before_cursor_execute", _without_nul, retval=True)
         self._writer = self.engine.execution_options(osteon_writes=True)
         self._durable_writer = self.engine.execution_options(osteon_writes=True, osteon_durable=True)
         try:
@@ -156,7 +157,7 @@ def _engine(url: str) -> Engine:
         if dialect == "sqlite":
             return _sqlite(url)
         if dialect == "postgresql":
-            return _postgresql(url)
+            return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
     except ArgumentError as error:
         raise ConfigurationError("the database's address cannot be read", hint=_ADDRESS_HINT) from error
     except ImportError as error:
@@ -167,24 +168,18 @@ def _engine(url: str) -> Engine:
 _ADDRESS_HINT = "set OSTEON_DATABASE_URL to postgresql+psycopg://user:password@host/name, or leave it out for SQLite"
 
 
-def _postgresql(url: str) -> Engine:
-    engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
-
-    @event.listens_for(engine, "before_cursor_execute", retval=True)
-    def _without_nul(*about: Any) -> tuple[str, Any]:
-        """PostgreSQL's text holds no NUL; an id or a word to search with one is simply not found."""
-        statement, parameters = about[2:4]
-        many = isinstance(parameters, (list, tuple))
-        cleaned = [_cleaned(values) for values in (parameters if many else [parameters])]
-        return statement, cleaned if many else cleaned[0]
-
-    return engine
+def _without_nul(*about: Any) -> tuple[str, Any]:
+    """PostgreSQL's text holds no NUL, and SQLite's LIKE ends there: what holds one is simply not found."""
+    statement, parameters = about[2:4]
+    return statement, _cleaned(parameters)
 
 
-def _cleaned(values: Any) -> Any:
-    if not isinstance(values, dict):
-        return values
-    return {name: value.replace("\0", "\ufffd") if isinstance(value, str) else value for name, value in values.items()}
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, dict):
+        return {name: _cleaned(one) for name, one in value.items()}
+    return type(value)(map(_cleaned, value)) if type(value) in (list, tuple) else value
 
 
 def _sqlite(url: str) -> Engine:

@@ -130,8 +130,22 @@ class LocalFiles:
         return found
 
 
+@contextmanager
+def _reaching() -> Iterator[None]:
+    """A vendor's own errors become OSError: what fails today at a place elsewhere may well work later."""
+    try:
+        yield
+    except (OSError, ValueError):
+        raise
+    except Exception as error:
+        raise OSError(f"the place of the files cannot be used: {type(error).__name__}") from error
+
+
 class FsspecFiles:
-    """A place that fsspec reaches, with a prefix for each analysis. An object there appears whole or not at all."""
+    """A place that fsspec reaches, with a prefix for each analysis. An object there appears whole or not at all.
+
+    Whatever keeps it from answering is an OSError.
+    """
 
     def __init__(self, url: str, **options: Any) -> None:
         """Reach a place.
@@ -156,6 +170,7 @@ class FsspecFiles:
                 hint="set OSTEON_FILES_URL to s3://bucket/folder, or to a folder",
             ) from error
 
+    @_reaching()
     def put(self, analysis_id: str, name: str, content: bytes | Path, *, durable: bool = False) -> None:  # noqa: ARG002
         """Keep a file; what such a place has accepted, it keeps."""
         path = self._path(analysis_id, name)
@@ -164,11 +179,13 @@ class FsspecFiles:
         else:
             self._files.pipe_file(path, content)
 
+    @_reaching()
     def read(self, analysis_id: str, name: str) -> bytes:
         """The bytes of a file; raises FileNotFoundError."""
         content: bytes = self._files.cat_file(self._path(analysis_id, name))
         return content
 
+    @_reaching()
     def opened(self, analysis_id: str, name: str) -> BinaryIO:
         """A file opened for reading; raises FileNotFoundError."""
         opened: BinaryIO = self._files.open(self._path(analysis_id, name), "rb")
@@ -179,20 +196,24 @@ class FsspecFiles:
         """The path of a copy that is gone afterwards; raises FileNotFoundError."""
         with TemporaryDirectory(prefix="osteon-") as folder:
             path = Path(folder) / name
-            self._files.get_file(self._path(analysis_id, name), str(path))
+            with _reaching():
+                self._files.get_file(self._path(analysis_id, name), str(path))
             yield path
 
+    @_reaching()
     def names(self, analysis_id: str) -> list[str]:
         """Names of an analysis' files, sorted."""
         with suppress(FileNotFoundError):
             return sorted(path.rsplit("/", 1)[-1] for path in self._files.ls(self._path(analysis_id), detail=False))
         return []
 
+    @_reaching()
     def remove(self, analysis_id: str) -> None:
         """Remove all files of an analysis."""
         with suppress(FileNotFoundError):
             self._files.rm(self._path(analysis_id), recursive=True)
 
+    @_reaching()
     def ids(self, *, until: datetime) -> list[str]:
         """Ids under which there are files, none of them written after `until`."""
         latest: dict[str, datetime] = {}

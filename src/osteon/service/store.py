@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -214,7 +215,7 @@ class AnalysisStore:
             return accepted
         finally:
             for analysis_id in written - kept:
-                self.files.remove(analysis_id)
+                self._discard(analysis_id)
 
     def check_queue(self, count: int, *, queue_limit: int) -> None:
         """Raises TooManyWaiting where `count` more would be too many."""
@@ -329,13 +330,18 @@ class AnalysisStore:
                 raise not_found()
             session.execute(delete(AnswerRow).where(AnswerRow.analysis_id == analysis_id))
             session.add(admission.trail(analysis_id, whose, "removed", actor))
-        self.files.remove(analysis_id)
+        self._discard(analysis_id)
 
     def sweep(self, analysis_id: str) -> None:
         """Remove the files of an analysis that has no row any more."""
         with self.database.reading() as session:
             if session.scalar(select(AnalysisRow.id).where(AnalysisRow.id == analysis_id)) is None:
                 self.files.remove(analysis_id)
+
+    def _discard(self, analysis_id: str) -> None:
+        """Remove files that no row tells of; where that fails now they are swept later, as all such files are."""
+        with suppress(OSError):
+            self.files.remove(analysis_id)
 
     def _known(self, rows: Sequence[AnalysisRow]) -> set[str | None]:
         """Content keys that analyses hold already."""
