@@ -96,7 +96,7 @@ def detectors(
     """
     try:
         from osteon.training.rows import chosen, read_rows
-        from osteon.training.runs import use_threads
+        from osteon.training.runs import is_first, joined, use_threads
         from osteon.training.study import Study, run_study
     except ModuleNotFoundError as error:
         raise MissingExtra(f"the study needs {error.name}", hint="pip install 'osteon[train]'") from error
@@ -119,8 +119,11 @@ def detectors(
         train=not figures_only,
         samples=samples,
     )
-    with bars() as report:
-        run_study(made, rows, only=only, say=message, progress=report)
+    with joined(), bars(shown=is_first()) as report:
+        told = is_first()
+        run_study(made, rows, only=only, say=message if told else lambda _: None, progress=report)
+    if not told:
+        return
     message(f"wrote study.json, study.md and study.png in {out}")
     click.echo((out / "study.md").read_text(encoding="utf-8"), nl=False)
 

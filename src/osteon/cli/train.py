@@ -59,7 +59,7 @@ def train() -> None:
     """Train a gate or a detector; needs the extra `train` (pip install 'osteon[train]').
 
     A run writes last.pt after each epoch and goes on from it when started again; best.pt is the one to export.
-    In several processes, on one machine or on several with a shared folder, a detector trains by
+    In several processes, on one machine or on several with a shared folder, either trains by
     `torchrun --nproc-per-node 2 -m osteon train detector ...`; --batch is then each process's own.
     """
 
@@ -165,16 +165,20 @@ def train_gate(
     from osteon.datasets.bonemasks import open_masks
 
     manifest = open_masks(place, films=films, negatives=negatives)
-    with bars() as report:
+    with runs.joined(), bars(shown=runs.is_first()) as report:
+        with runs.in_turn():
+            split = _split(manifest, split_file, out)
         checkpoint = runs.train_gate(
             manifest,
-            _split(manifest, split_file, out),
+            split,
             runs.Run(out, weights),
             settings=_settings(GateSettings, options),
             loop=_settings(LoopSettings, options),
             progress=report,
         )
-    _tell(checkpoint, out)
+        told = runs.is_first()
+    if told:
+        _tell(checkpoint, out)
 
 
 def _runs(threads: int) -> Any:

@@ -111,7 +111,7 @@ def markdown(study: Figures) -> str:
         measured = row["measured"] or {}
         cells = [row["label"], str(row["side_px"]), row["epochs"], f"{row['learning_rate']:g}"]
         cells += [f"{row['parameters'] / 1e6:.2f}" if row["parameters"] else "–"]
-        cells += [_number(measured.get("ms"), 0), _number(measured.get("megabytes"), 1), row["status"]]
+        cells += [_number(measured.get("ms"), 1), _number(measured.get("megabytes"), 1), row["status"]]
         lines.append("| " + " | ".join(cells) + " |")
     for title, columns in (("Localisation", LOCALISATION), ("Detection", DETECTION)):
         lines += ["", f"| {title} | " + " | ".join(columns.values()) + " |", "|---" * (1 + len(columns)) + "|"]

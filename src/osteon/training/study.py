@@ -19,6 +19,7 @@ from osteon.evaluation.records import read as read_records
 from osteon.inference.card import Card
 from osteon.inference.pipeline import DETECTOR_FILE
 from osteon.inference.session import read_card
+from osteon.training import ranks
 from osteon.training.architectures import DETECTORS, build
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.export import export, write_card
@@ -75,9 +76,12 @@ def run_study(
             say(row.label)
             if study.train and not row.model and (has_cuda() or not row.gpu or row.name in only):
                 _train(study, row, _named(progress, row.name))
-            _measure(study, row, _named(progress, row.name))
-            _write(study, rows)
-    return _write(study, rows)
+            if ranks.first():
+                _measure(study, row, _named(progress, row.name))
+                _write(study, rows)
+            ranks.wait()
+    with ranks.in_turn():
+        return _write(study, rows)
 
 
 def _named(progress: Progress | None, name: str) -> Progress | None:
