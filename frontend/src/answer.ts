@@ -7,7 +7,6 @@ import { byId, icon } from "./element";
 import { drawBox } from "./findings";
 import type { Verdict } from "./interface";
 import { isAbort, keepAnswer, Problem, readAnswers } from "./server";
-import { Signal } from "./signal";
 import { stage } from "./stage";
 import { moment, onLanguage, word } from "./words";
 
@@ -15,7 +14,6 @@ const VERDICTS: Verdict[] = ["fracture", "no_fracture", "unsure", "unusable"];
 const asked = new Set<string>();
 let fault = "";
 
-export const answered = new Signal<string>();
 const panel = byId("answer");
 const comment = byId<HTMLTextAreaElement>("answer-comment");
 
@@ -99,7 +97,6 @@ export async function save(): Promise<void> {
     draft.dirty = false;
     asked.add(analysis.id);
     announce(word("answer.kept"));
-    answered.tell(analysis.id);
   } catch (error) {
     fault = error instanceof Problem && error.kind === "network" ? word("problem.network") : word("answer.failed");
   }

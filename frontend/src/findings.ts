@@ -96,7 +96,7 @@ function reason({ reason: why, bone: { area_fraction: area, confidence }, cuts }
 
 // What went wrong
 
-export const headline = ({ kind }: Problem): string => wordIfAny(`problem.${kind}`) ?? word("problem");
+const headline = ({ kind }: Problem): string => wordIfAny(`problem.${kind}`) ?? word("problem");
 
 const sentence = (text: string): string => `${text[0]!.toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 

@@ -21,7 +21,7 @@ function drawn(bitmap: ImageBitmap, width: number, height: number): CanvasRender
   return pen;
 }
 
-export function pixelsOf(bitmap: ImageBitmap): GreyPicture {
+function pixelsOf(bitmap: ImageBitmap): GreyPicture {
   const { width, height } = bitmap;
   return greyOf(drawn(bitmap, width, height).getImageData(0, 0, width, height));
 }

@@ -26,7 +26,7 @@ export class Problem extends Error {
   }
 }
 
-export const networkProblem = (): Problem => new Problem({ type: "#network" });
+const networkProblem = (): Problem => new Problem({ type: "#network" });
 export const aborted = (): DOMException => new DOMException("aborted", "AbortError");
 export const isAbort = (error: unknown): boolean => error instanceof DOMException && error.name === "AbortError";
 

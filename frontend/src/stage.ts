@@ -23,7 +23,7 @@ class Stage {
   private readonly host = byId("stage");
 
   start(): void {
-    for (const most of LAYOUTS.slice(-1)) for (let count = 0; count < most; count++) this.addPane();
+    while (this.panes.length < Math.max(...LAYOUTS)) this.addPane();
     this.arrange(1);
   }
 

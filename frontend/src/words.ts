@@ -46,7 +46,7 @@ export function moment(text: string): string {
   return new Intl.DateTimeFormat(language, today ? { timeStyle: "short" } : { dateStyle: "medium" }).format(when);
 }
 
-export function fill(root: ParentNode = document): void {
+function fill(root: ParentNode = document): void {
   const megabytes = config.maxBytes / 1048576;
   const values = { limit: Math.floor(megabytes) || decimal(megabytes) };
   for (const one of root.querySelectorAll<HTMLElement>("[data-word]")) {

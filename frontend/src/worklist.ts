@@ -63,8 +63,6 @@ async function load(from: string | null): Promise<void> {
   draw();
 }
 
-export const listed = (): Summary[] => known;
-
 function draw(): void {
   more.hidden = !cursor;
   byId("recent-empty").hidden = known.length > 0 || !tasks.hidden || !loaded;

@@ -371,6 +371,19 @@ class TestWayOfAFile:
         seen.page.click("#tasks .row-action")
         expect(seen.page.locator("#tasks")).to_be_hidden()
 
+    def test_films_of_one_folder_are_one_study(self, visit: Open, server: Running, tmp_path: Path) -> None:
+        folder = tmp_path / "wrist"
+        folder.mkdir()
+        (folder / "ap.png").write_bytes(radiograph(spot=150))
+        (folder / "lateral.png").write_bytes(radiograph())
+        (folder / ".hidden").write_bytes(b"left alone")
+        seen = visit()
+        seen.page.set_input_files("#folder", folder)
+        seen.rows(2)
+        expect(seen.page.locator("#study .study-summary")).to_contain_text("Study: 2 views")
+        first, second = server.client.get("/api/v1/analyses").json()["analyses"]
+        assert first["study"] == second["study"] != ""
+
     def test_dropped_and_pasted_files_are_analysed(self, visit: Open) -> None:
         seen = visit()
         make = """(bytes) => { const data = new DataTransfer();
