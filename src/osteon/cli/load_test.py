@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -60,6 +61,7 @@ def load_test(
         memory_seconds=memory_seconds,
         films=films,
     )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers end too
     found = []
     before = os.getloadavg()[0]
     message(f"{os.cpu_count()} cores, load {before:.1f} before the measurement")
