@@ -18,6 +18,7 @@ const panel = byId("answer");
 const comment = byId<HTMLTextAreaElement>("answer-comment");
 
 export function startAnswer(): void {
+  stage.opened.on(({ id }) => void restore(id));
   if (!may("answer")) return;
   for (const verdict of VERDICTS) {
     choice(verdict).addEventListener("change", () => change((draft) => (draft.verdict = verdict)));
@@ -29,7 +30,6 @@ export function startAnswer(): void {
     void save();
   });
   stage.changed.on(draw);
-  stage.opened.on(({ id }) => void restore(id));
   onLanguage(draw);
   draw();
 }

@@ -64,14 +64,8 @@ const SHORTCUTS: Shortcut[] = [
 
 const ACTS = new Map(SHORTCUTS.flatMap(({ acts }) => Object.entries(acts)));
 
-const redraw = (): void => void (stage.active.draft?.marks[stage.active.selected] && draw(stage.active.selected));
-const add = (): void => void (stage.active.draft && draw(null));
-let drawn: number | null = null;
-
-function draw(index: number | null): void {
-  drawn = index;
-  drawBox(index);
-}
+const redraw = (): void => void (stage.active.draft?.marks[stage.active.selected] && drawBox(stage.active.selected));
+const add = (): void => void (stage.active.draft && drawBox(null));
 
 function nextLayout(): void {
   stage.arrange(LAYOUTS[(LAYOUTS.indexOf(stage.layout) + 1) % LAYOUTS.length]!);
@@ -110,7 +104,7 @@ function onKey(event: KeyboardEvent): void {
   if (!name && !byId<HTMLInputElement>("single-keys").checked) return;
   if (!name && pane.gestures.drawing && event.key === "Enter" && target === pane.element) {
     event.preventDefault();
-    return pane.placeBox(drawn, () => stage.changed.tell());
+    return pane.placeBox();
   }
   if (event.key.startsWith("Arrow") && !target.closest(".pane, body:not(:focus-within)") && target !== document.body) return;
   const chosen =

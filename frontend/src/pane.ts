@@ -46,6 +46,7 @@ export class Pane {
   problem: Problem | null = null;
   page = 0;
   selected = -1;
+  private wanted: ((box: Box) => void) | null = null; // what becomes of the box that is being drawn
 
   constructor() {
     this.element.append(this.film.element, this.extent, this.boxes.element, ...Object.values(this.corners), this.lens.element);
@@ -162,17 +163,18 @@ export class Pane {
 
   // The next drag gives a box; with a mark's index that one is drawn anew.
   drawBox(index: number | null, done: () => void): void {
-    this.gestures.drawNext((box) => this.take(box, index, done));
+    this.wanted = (box) => this.take(box, index, done);
+    this.gestures.drawNext(this.wanted);
   }
 
   // For those without a pointer: a box in the middle of what is seen, to be moved by arrows.
-  placeBox(index: number | null, done: () => void): void {
+  placeBox(): void {
     const { width, height } = this.film.size;
     const side = Math.min(width, height) / 8;
     const a = this.film.toPicture(width / 2 - side, height / 2 - side);
     const b = this.film.toPicture(width / 2 + side, height / 2 + side);
     this.gestures.drawNext(null);
-    this.take([a.x, a.y, b.x, b.y], index, done);
+    this.wanted?.([a.x, a.y, b.x, b.y]);
   }
 
   private take(box: Box, index: number | null, done: () => void): void {

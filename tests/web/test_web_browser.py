@@ -591,6 +591,10 @@ class TestAnswer:
         seen.drag(dx=40, dy=40, at=(0.4, 0.4))
         expect(seen.page.locator("#pane-1 .box.redrawn")).to_have_count(1)
         assert "redrawn" in seen.page.inner_text(".place")
+        seen.page.click(".judge.redraw")
+        seen.page.keyboard.press("Enter")
+        expect(seen.page.locator("#pane-1 .box.redrawn")).to_be_focused()
+        expect(seen.page.locator("#pane-1 .box")).to_have_count(1)
 
 
 class TestWorklist:
