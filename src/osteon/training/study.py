@@ -28,6 +28,8 @@ from osteon.training.rows import BUNDLED, StudyRow
 from osteon.training.runs import Run, train_detector
 
 PART = "valid"
+JUDGED_ONLY = "evaluate_every"
+"""The setting that changes no weights."""
 Say = Callable[[str], None]
 
 
@@ -110,7 +112,7 @@ def _checkpoint(study: Study, row: StudyRow) -> Checkpoint | None:
     saved = Checkpoint.read(path)
     for name, mine in (("detector", asdict(row.detector)), ("loop", asdict(row.loop))):
         theirs = saved.settings[name]
-        other = sorted(key for key in mine.keys() & theirs.keys() if mine[key] != theirs[key])
+        other = sorted(key for key in mine.keys() & theirs.keys() - {JUDGED_ONLY} if mine[key] != theirs[key])
         if other:
             raise ConfigurationError(
                 f"{row.name} was trained with another {', '.join(other)}",
