@@ -146,6 +146,12 @@ class TooManyRequests(OsteonError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class DecoderUnavailable(OsteonError):
+    """No process could read the file just now: it did not start, or was ended for want of memory; come back later."""
+
+    http_status = 503
+
+
 class ConfigurationError(OsteonError):
     """A setting or option with a value that cannot work."""
 

@@ -219,6 +219,26 @@ class TestStreaming:
         assert anew["id"] != first["id"] and anew["status"] == "succeeded"
         assert server.analysed(radiograph())["id"] == anew["id"]
 
+    def test_known_file_is_not_decoded_again(self, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = server.analysed(radiograph())
+
+        def decode(*_: object, **__: object) -> None:
+            raise AssertionError("decoded again")
+
+        monkeypatch.setattr(decoders.Decoders, "decode", decode)
+        assert server.analysed(radiograph())["id"] == first["id"]
+
+    def test_decoder_that_is_not_to_be_had_is_no_fault_of_the_preview(
+        self, server: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def lost(*_: object, **__: object) -> None:
+            raise ChildProcessError("a decoder process did not start")
+
+        monkeypatch.setattr(decoders.Decoders, "preview", lost)
+        answer = server.client.post("/api/v1/previews", files=form(radiograph()))
+        assert problem_of(answer, 503).startswith("DecoderUnavailable")
+        assert int(answer.headers["retry-after"]) > 0
+
 
 class TestArchives:
     def test_are_a_batch_of_their_pictures(self, server: Running) -> None:

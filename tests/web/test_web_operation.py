@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import re
+import socket
 import sqlite3
 import tarfile
 import threading
@@ -25,6 +26,7 @@ from osteon.errors import ConfigurationError, InvalidBackup
 from osteon.service import logs, settings
 from osteon.service.backup import MANIFEST, backup, restore
 from osteon.service.keys import SCOPES
+from osteon.service.metrics import Metrics
 from osteon.service.settings import Settings
 
 Serve = Callable[..., Running]
@@ -150,6 +152,21 @@ class TestMetrics:
         text = server.client.get("/metrics").text
         assert 'method="other",route="other"' in text
         assert "ivanov" not in text.lower()
+
+    def test_are_shown_at_a_port_of_their_own(self) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        numbers = Metrics(waiting=lambda: 7, detector_loaded=lambda: False)
+        end = numbers.serve(port)
+        try:
+            assert "osteon_queue_length 7.0" in httpx.get(f"http://127.0.0.1:{port}/metrics").text
+            with pytest.raises(ConfigurationError, match="cannot be used"):
+                numbers.serve(port)
+        finally:
+            end()
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://127.0.0.1:{port}/metrics")
 
 
 class TestProbes:

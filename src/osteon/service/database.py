@@ -157,7 +157,7 @@ def _engine(url: str) -> Engine:
         if dialect == "sqlite":
             return _sqlite(url)
         if dialect == "postgresql":
-            return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+            return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20, hide_parameters=True)
     except ArgumentError as error:
         raise ConfigurationError("the database's address cannot be read", hint=_ADDRESS_HINT) from error
     except ImportError as error:
@@ -183,7 +183,7 @@ def _cleaned(value: Any) -> Any:
 
 
 def _sqlite(url: str) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": 30})
+    engine = create_engine(url, connect_args={"timeout": 30}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:

@@ -139,7 +139,12 @@ class Intake:
         try:
             for upload in uploads:
                 self._open(upload, batch)
-            looked = [self._look(upload, batch, owner=owner, study=study, shelved=shelved) for upload in batch.files]
+            looked = [
+                (upload, None)
+                if not again and self.store.knows(upload, owner=owner, models=self.models)
+                else self._look(upload, batch, owner=owner, study=study, shelved=shelved)
+                for upload in batch.files
+            ]
             ready = [one for one in looked if one]
             if batch.failures and not ready:
                 raise batch.failures[0][1]

@@ -4,8 +4,17 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    start_http_server,
+)
 
+from osteon.errors import ConfigurationError
 from osteon.findings import BoneEvidence, Findings
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -76,6 +85,27 @@ class Metrics:
 
     def _gauge(self, name: str, what: str, value: Callable[[], float]) -> None:
         Gauge(name, what, registry=self._registry).set_function(value)
+
+    def serve(self, port: int) -> Callable[[], None]:
+        """Show the numbers on every address of this machine at `port`, in a thread; the call that ends it.
+
+        Raises:
+            ConfigurationError: the port is taken or not allowed.
+        """
+        try:
+            server, thread = start_http_server(port, registry=self._registry)
+        except OSError as error:
+            raise ConfigurationError(
+                f"port {port} cannot be used for metrics: {error.strerror}",
+                hint="set OSTEON_METRICS_PORT to a free one",
+            ) from error
+
+        def end() -> None:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+        return end
 
     def _counter(self, name: str, what: str, *labels: str) -> Counter:
         return Counter(name, what, labels, registry=self._registry)

@@ -93,6 +93,12 @@ class Settings(BaseSettings):
     shutdown_seconds: int = Field(
         10, ge=0, le=600, description="how long open requests may take to end when the server is told to stop"
     )
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="port, on all addresses, at which `osteon worker` shows its metrics; 0: nowhere",
+    )
     min_free_mb: int = Field(256, ge=0, description="less free disk space than this, MiB, and `/readyz` says 503")
     immediate: bool = Field(False, description="analyse within the request, without a pool (for tests)")
     gate: Path = Field(GATE_FILE, description="model file of the gate")

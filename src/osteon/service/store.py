@@ -217,6 +217,10 @@ class AnalysisStore:
             for analysis_id in written - kept:
                 self._discard(analysis_id)
 
+    def knows(self, upload: Upload, *, owner: str, models: str) -> bool:
+        """Whether `add` would answer with an analysis that there is already, as far as can be told now."""
+        return bool(self._known([admission.row_of(upload, owner=owner, models=models)]))
+
     def check_queue(self, count: int, *, queue_limit: int) -> None:
         """Raises TooManyWaiting where `count` more would be too many."""
         with self.database.reading() as session:

@@ -1,5 +1,6 @@
 """A process that analyses what others have taken in: `osteon worker`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from osteon.errors import ConfigurationError, MissingExtra
@@ -23,6 +24,7 @@ class Worker:
     reading: Reading
     runner: Runner
     upkeep: Upkeep
+    end_metrics: Callable[[], None]
 
     @classmethod
     def of(cls, settings: Settings, *, pipeline: Pipeline | None = None) -> "Worker":
@@ -48,11 +50,17 @@ class Worker:
         pipeline = pipeline or pipeline_of(settings)
         store = AnalysisStore.of(settings)
         claims = Claims(store.database, settings, worker_name())
-        metrics = Metrics(waiting=store.waiting, detector_loaded=lambda: pipeline.detector.loaded)
         reading = Reading.of(settings)
+        metrics = Metrics(
+            waiting=store.waiting,
+            detector_loaded=lambda: pipeline.detector.loaded,
+            oldest_waiting=store.oldest_waiting,
+            decoders_lost=lambda: reading.decoders.lost,
+        )
         job = Job(store, claims, pipeline, metrics, reading)
         runner = DramatiqWorkers(job, settings.queue_url, workers=settings.workers)
-        return cls(store, reading, runner, Upkeep(store, claims))
+        end_metrics = metrics.serve(settings.metrics_port) if settings.metrics_port else lambda: None
+        return cls(store, reading, runner, Upkeep(store, claims), end_metrics)
 
     def start(self) -> None:
         """Begin."""
@@ -62,6 +70,7 @@ class Worker:
 
     def stop(self) -> None:
         """Finish or hand back what runs, and close the store."""
+        self.end_metrics()
         self.upkeep.stop()
         self.runner.stop()
         self.reading.stop()

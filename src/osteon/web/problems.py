@@ -12,7 +12,15 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from osteon.errors import NotAllowed, NotSignedIn, OffsetMismatch, OsteonError, TooManyRequests, TooManyWaiting
+from osteon.errors import (
+    DecoderUnavailable,
+    NotAllowed,
+    NotSignedIn,
+    OffsetMismatch,
+    OsteonError,
+    TooManyRequests,
+    TooManyWaiting,
+)
 from osteon.service import logs
 
 logger = logging.getLogger(__name__)
@@ -55,7 +63,7 @@ def of_error(error: OsteonError, **extensions: Any) -> Response:
 
 def _headers(error: OsteonError) -> dict[str, str]:
     match error:
-        case TooManyWaiting():
+        case TooManyWaiting() | DecoderUnavailable():
             return {"Retry-After": str(RETRY_AFTER_SECONDS)}
         case TooManyRequests():
             return {"Retry-After": str(error.retry_after_seconds)}
@@ -77,6 +85,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(ChildProcessError, _no_decoder)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -108,6 +117,11 @@ def _http(_request: Request, error: Exception) -> Response:
 def _gone(_request: Request, _error: Exception) -> Response:
     """The client went away while sending; nobody reads this."""
     return Response(status_code=400)
+
+
+def _no_decoder(_request: Request, _error: Exception) -> Response:
+    """The process that was to read the file did not start, or was ended for want of memory."""
+    return of_error(DecoderUnavailable("no process could read the file just now", hint="send it again in some seconds"))
 
 
 def _unexpected(_request: Request, error: Exception) -> Response:
