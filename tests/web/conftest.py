@@ -46,7 +46,7 @@ def settings(tmp_path: Path, model_files: models.ModelFiles, instances: cluster.
 
 @contextmanager
 def _settings(folder: Path, files: models.ModelFiles, instances: cluster.Instances | None) -> Iterator[Settings]:
-    settings = Settings(data_dir=folder, gate=files.gate, detector=files.detector, decoders=1)
+    settings = Settings(data_dir=folder, gate=files.gate, detector=files.detector, decoders=1, workers=1)
     with instances.lent(settings) if instances else nullcontext(settings) as lent:
         yield lent
 

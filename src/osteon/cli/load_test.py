@@ -28,7 +28,7 @@ Examples:
 @click.option("--uploads", default=200, show_default=True, type=click.IntRange(1, 5000), help="Films of the burst.")
 @click.option("--clients", default=20, show_default=True, type=click.IntRange(1, 200), help="Who send them at once.")
 @click.option(
-    "--workers", default=1, show_default=True, type=click.IntRange(1, 8), help="Of the server in burst, memory."
+    "--workers", default=2, show_default=True, type=click.IntRange(1, 8), help="Of the server in burst, memory."
 )
 @click.option(
     "--analyses", default=2000, show_default=True, type=click.IntRange(10, 50_000), help="Of the memory part."

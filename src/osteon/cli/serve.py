@@ -36,7 +36,7 @@ Examples:
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8010, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on.")
-@click.option("--workers", type=click.IntRange(1, 8), help="Radiographs analysed side by side. [default: 1]")
+@click.option("--workers", type=click.IntRange(1, 8), help="Radiographs analysed side by side. [default: 2]")
 @click.option("--first-key", is_flag=True, help="Where no key exists make one, and tell the sign-in link, once.")
 def serve(host: str, port: int, workers: int | None, first_key: bool) -> None:
     """Start the web application: page, HTTP interface under /api/v1, documentation at /docs.

@@ -17,7 +17,7 @@ Examples:
   osteon worker --workers 2
 """
 )
-@click.option("--workers", type=click.IntRange(1, 8), help="Radiographs analysed side by side. [default: 1]")
+@click.option("--workers", type=click.IntRange(1, 8), help="Radiographs analysed side by side. [default: 2]")
 def worker(workers: int | None) -> None:
     """Analyse what servers have taken in, until Ctrl+C or SIGTERM; what runs then is finished or handed back.
 

@@ -42,6 +42,7 @@ def send(url: str, numbers: Sequence[int], clients: int, wait_s: float, most_sec
     taking = threading.Lock()
     until = time.monotonic() + most_seconds
     sent: list[Sent] = []
+    film(0)  # drawn once, before everybody asks for it at the same time
 
     def work() -> None:
         with Client(url, patience=PATIENCE, timeout_s=120) as client:

@@ -146,13 +146,13 @@ def cost(folder: Path, extent: Extent) -> Measure:
     bare: list[tuple[float, float]] = []
     busy: list[tuple[float, float]] = []
     lone: list[tuple[float, float]] = []
-    with serving(folder, workers=1, queue_limit=1000) as server, elsewhere() as pool:
+    with serving(folder, queue_limit=1000) as server, elsewhere() as pool:
         _warm(server)
         pool.submit(_bare, range(_WARM)).result()
         for turn, numbers in enumerate(turns[:rounds]):
             apart = 1000 * (turn + 1)
             bare.append(pool.submit(_bare, numbers).result())
-            busy.append(_timed(server, pool, numbers, clients=3))
+            busy.append(_timed(server, pool, numbers, clients=6))
             lone.append(_timed(server, pool, [apart + number for number in numbers], clients=1))
     count = len(turns[0])
     figures: dict[str, float | str] = {}

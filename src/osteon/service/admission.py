@@ -36,8 +36,13 @@ def row_of(upload: "Upload", *, owner: str, models: str) -> AnalysisRow:
         owner=owner,
         study=upload.study,
         cancel_requested=False,
-        content_key=hashlib.sha256(f"{owner}\n{upload.sha256}\n{models}".encode()).hexdigest() if models else None,
+        content_key=content_key(upload.sha256, owner=owner, models=models) if models else None,
     )
+
+
+def content_key(sha256: str, *, owner: str, models: str) -> str:
+    """What names an owner's content as these models see it."""
+    return hashlib.sha256(f"{owner}\n{sha256}\n{models}".encode()).hexdigest()
 
 
 def holder(session: Session, content_key: str | None, *, gives_way: bool) -> AnalysisRow | None:

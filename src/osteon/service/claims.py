@@ -74,8 +74,10 @@ class Claims:
             return _standing(session.scalar(changed))
 
     def succeed(self, claim: Analysis, pages: Sequence[Mapping[str, Any]]) -> bool:
-        """Running -> succeeded with the findings of each page; False where the claim is lost."""
-        return self._finish(claim, "succeeded", progress=1.0, pages=list(pages), decision=gravest(pages))
+        """Running -> succeeded with the findings of each page; False where the claim is lost or shall be cancelled."""
+        wanted = AnalysisRow.cancel_requested.is_(False)
+        values = {"progress": 1.0, "pages": list(pages), "decision": gravest(pages)}
+        return self._note(claim, "succeeded", wanted, **values | self._ended("succeeded"))
 
     def fail(self, claim: Analysis, error: Mapping[str, str]) -> bool:
         """Running -> failed with `type`, `message` and `hint`; False where the claim is lost."""
@@ -146,9 +148,10 @@ class Claims:
     def _finish(self, claim: Analysis, status: Status, **values: Any) -> bool:
         return self._note(claim, status, **values | self._ended(status))
 
-    def _note(self, claim: Analysis, action: str, **values: Any) -> bool:
+    def _note(self, claim: Analysis, action: str, *where: ColumnElement[bool], **values: Any) -> bool:
         with self.database.writing() as session:
-            noted = session.scalar(self._changed(claim, **values).returning(AnalysisRow.id)) is not None
+            changed = self._changed(claim, **values).where(*where).returning(AnalysisRow.id)
+            noted = session.scalar(changed) is not None
             if noted:
                 session.add(trail(claim.id, claim.owner, action, self.worker))
             return noted

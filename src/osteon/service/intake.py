@@ -139,9 +139,10 @@ class Intake:
         try:
             for upload in uploads:
                 self._open(upload, batch)
+            known = set() if again else self.store.known(batch.files, owner=owner, models=self.models)
             looked = [
                 (upload, None)
-                if not again and self.store.knows(upload, owner=owner, models=self.models)
+                if upload.sha256 in known
                 else self._look(upload, batch, owner=owner, study=study, shelved=shelved)
                 for upload in batch.files
             ]
@@ -150,7 +151,12 @@ class Intake:
                 raise batch.failures[0][1]
             try:
                 accepted = self.store.add(
-                    [upload for upload, _ in ready], queue_limit=limit, owner=owner, models=self.models, again=again
+                    [upload for upload, _ in ready],
+                    queue_limit=limit,
+                    owner=owner,
+                    models=self.models,
+                    again=again,
+                    known=known,
                 )
             except BaseException:
                 for _, decoded in ready:

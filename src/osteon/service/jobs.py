@@ -25,6 +25,8 @@ PASSING = (OSError, MemoryError, SQLAlchemyError)
 
 _READ = 0.1
 """Progress once the first page is decoded."""
+_NEWS_SECONDS = 0.25
+"""A claim may be lost or cancelled after so long."""
 
 
 class _Stopped(Exception):
@@ -71,8 +73,10 @@ class Job:
         """
         with self._holding(claim):
             try:
-                pages = self._pages(claim)
-                self._ended(claim, self.claims.succeed(claim, pages), "succeeded")
+                noted = self.claims.succeed(claim, self._pages(claim))
+                if not noted and self.claims.standing(claim) == "cancelled":
+                    raise _Cancelled
+                self._ended(claim, noted, "succeeded")
             except _Stopped:
                 self.claims.hand_back(claim)
             except _Cancelled:
@@ -111,16 +115,18 @@ class Job:
                     del self._held[claim.id]
 
     def _pages(self, claim: Analysis) -> list[dict[str, object]]:
-        until = time.monotonic() + self.claims.settings.time_limit_seconds
+        started = time.monotonic()
+        until = started + self.claims.settings.time_limit_seconds
         found: list[dict[str, object]] = []
         with self._reading.decoded(self._store.files, claim) as file:
             for page in file.pages:
-                self._go_on(self.claims.advance(claim, 1 - (1 - _READ) / (len(found) + 1)), until)
+                if found or time.monotonic() - started > _NEWS_SECONDS:  # a claim of just now is held
+                    self._go_on(self.claims.advance(claim, 1 - (1 - _READ) / (len(found) + 1)), until)
                 findings = self._pipeline.analyse(page.radiograph(), read_ms=page.read_ms)
                 pictures.save(self._store.files, claim.id, file, page, findings.bone)
                 self._metrics.analysed(findings)
                 found.append(findings.to_json())
-        self._go_on(self.claims.standing(claim), until)
+        self._go_on("held", until)
         return found
 
     def _go_on(self, standing: Standing, until: float) -> None:

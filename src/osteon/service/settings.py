@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     max_files: int = Field(32, ge=1, description="most files in one request, and most images in one ZIP archive")
     max_pixels: int = Field(Limits.max_pixels, ge=1, description="most pixels of one page; larger ones are refused")
     queue_limit: int = Field(100, ge=1, description="most analyses waiting before 429")
-    workers: int = Field(1, ge=1, le=8, description="radiographs analysed side by side in one process, 1 to 8")
+    workers: int = Field(2, ge=1, le=8, description="radiographs analysed side by side in one process, 1 to 8")
     model_threads: int = Field(
         0, ge=0, le=16, description="processor threads of one model run; 0: two for a lone worker, else one"
     )

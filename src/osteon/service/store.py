@@ -173,7 +173,14 @@ class AnalysisStore:
         return self.database.answers()
 
     def add(
-        self, uploads: Sequence[Upload], *, queue_limit: int, owner: str = "", models: str = "", again: bool = False
+        self,
+        uploads: Sequence[Upload],
+        *,
+        queue_limit: int,
+        owner: str = "",
+        models: str = "",
+        again: bool = False,
+        known: Collection[str] | None = None,
     ) -> list[Accepted]:
         """Take files in: on disk first, then one row each in one transaction, all queued.
 
@@ -183,12 +190,14 @@ class AnalysisStore:
             models: names the models that will look. The same content with the same models is the same analysis,
                 sent as often as one likes, unless that failed or was cancelled; '': each upload is one of its own.
             again: analyse anew what was analysed already; the new analysis is then the one of this content.
+            known: what `known` said of these files just now; None: it is asked.
 
         Raises:
             TooManyWaiting: more would wait than the limit allows; then nothing is kept.
         """
         rows = [admission.row_of(upload, owner=owner, models=models) for upload in uploads]
-        known = set() if again else self._known(rows)
+        if known is None:
+            known = set() if again else self.known(uploads, owner=owner, models=models)
         written: set[str] = set()
         kept: set[str] = set()
 
@@ -199,7 +208,7 @@ class AnalysisStore:
 
         try:
             for row, upload in zip(rows, uploads, strict=True):
-                if row.content_key not in known:
+                if upload.sha256 not in known:
                     write(row, upload)
             accepted: list[Accepted] = []
             with self.database.writing(durable=True) as session:
@@ -217,9 +226,14 @@ class AnalysisStore:
             for analysis_id in written - kept:
                 self._discard(analysis_id)
 
-    def knows(self, upload: Upload, *, owner: str, models: str) -> bool:
-        """Whether `add` would answer with an analysis that there is already, as far as can be told now."""
-        return bool(self._known([admission.row_of(upload, owner=owner, models=models)]))
+    def known(self, uploads: Sequence[Upload], *, owner: str, models: str) -> set[str]:
+        """SHA-256 of those files for which `add` would answer with an analysis that there is already."""
+        if not models:
+            return set()
+        keys = {admission.content_key(one.sha256, owner=owner, models=models): one.sha256 for one in uploads}
+        with self.database.reading() as session:
+            held = session.scalars(select(AnalysisRow.content_key).where(AnalysisRow.content_key.in_(keys)))
+            return {keys[key] for key in held if key}
 
     def check_queue(self, count: int, *, queue_limit: int) -> None:
         """Raises TooManyWaiting where `count` more would be too many."""
@@ -346,12 +360,6 @@ class AnalysisStore:
         """Remove files that no row tells of; where that fails now they are swept later, as all such files are."""
         with suppress(OSError):
             self.files.remove(analysis_id)
-
-    def _known(self, rows: Sequence[AnalysisRow]) -> set[str | None]:
-        """Content keys that analyses hold already."""
-        keys = [row.content_key for row in rows if row.content_key]
-        with self.database.reading() as session:
-            return set(session.scalars(select(AnalysisRow.content_key).where(AnalysisRow.content_key.in_(keys))))
 
 
 def gravest(pages: Sequence[Mapping[str, Any]]) -> Decision | None:
