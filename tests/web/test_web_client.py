@@ -146,7 +146,7 @@ class TestBothKinds:
         }
 
     def test_analyse_waits_and_tells_the_findings(self, shared: Running, connect: Connect) -> None:
-        analysis = connect(shared.url).analyse(radiograph(), name="hand.png", wait_s=30)
+        analysis = connect(shared.url).analyse(radiograph(), name="hand.png", wait_s=30, again=True)
         assert analysis.finished and analysis.status == "succeeded" and analysis.decision == "fracture"
         assert analysis.name == "hand.png"
         findings = analysis.findings

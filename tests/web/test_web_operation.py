@@ -213,7 +213,7 @@ class TestSettings:
             assert field.description, name
             assert f"`OSTEON_{name.upper()}`" in settings.table()
         read = Settings.from_environment({"OSTEON_REQUIRE_KEYS": "true", "OSTEON_LOG": "text", "OSTEON_WORKERS": ""})
-        assert (read.require_keys, read.log, read.workers) == (True, "text", 1)
+        assert (read.require_keys, read.log, read.workers) == (True, "text", 2)
 
     def test_hosts_are_separated_by_commas(self) -> None:
         assert Settings(allowed_hosts=" A.example ,b.example,").hosts == {"a.example", "b.example"}

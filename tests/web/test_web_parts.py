@@ -31,16 +31,20 @@ SERVICE = FOLDER.parent / "service"
 
 class TestSettings:
     def test_every_setting_can_come_from_the_environment(self) -> None:
-        given = {
+        given: dict[str, Any] = {
             "data_dir": "/tmp/d",
             "database_url": "postgresql+psycopg://h/n",
             "queue_url": "redis://h/0",
             "files_url": "s3://bucket",
             "max_upload_mb": 1.5,
             "immediate": True,
+            "require_keys": True,
+            "log": "json",
             "gate": "/tmp/g.onnx",
             "detector": "/tmp/d.onnx",
         }
+        texts = {"first_key": "k" * 32, "public_url": "https://a", "allowed_hosts": "a,b", "trusted_proxies": "10.0.0.1"}
+        given |= texts
         numbers = {name: 500 if name == "decoder_memory_mb" else 7 for name in Settings.model_fields.keys() - given}
         environment = {f"OSTEON_{name.upper()}": str(value) for name, value in (given | numbers).items()}
         assert Settings.from_environment(environment) == Settings(**given, **numbers)

@@ -78,7 +78,8 @@ class Job:
                     raise _Cancelled
                 self._ended(claim, noted, "succeeded")
             except _Stopped:
-                self.claims.hand_back(claim)
+                if not self.claims.hand_back(claim):
+                    self._store.sweep(claim.id)  # removed meanwhile
             except _Cancelled:
                 self._ended(claim, self.claims.cancel(claim), "cancelled")
             except _Lost:
