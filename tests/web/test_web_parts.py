@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -43,7 +44,12 @@ class TestSettings:
             "gate": "/tmp/g.onnx",
             "detector": "/tmp/d.onnx",
         }
-        texts = {"first_key": "k" * 32, "public_url": "https://a", "allowed_hosts": "a,b", "trusted_proxies": "10.0.0.1"}
+        texts = {
+            "first_key": "k" * 32,
+            "public_url": "https://a",
+            "allowed_hosts": "a,b",
+            "trusted_proxies": "10.0.0.1",
+        }
         given |= texts
         numbers = {name: 500 if name == "decoder_memory_mb" else 7 for name in Settings.model_fields.keys() - given}
         environment = {f"OSTEON_{name.upper()}": str(value) for name, value in (given | numbers).items()}
