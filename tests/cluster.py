@@ -107,7 +107,11 @@ def _start(stack: ExitStack, words: list[str], *, user: str | None) -> None:
 
     def stop() -> None:
         process.send_signal(signal.SIGQUIT)  # nothing is worth keeping
-        process.wait(20)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:  # Redis now and then does not hear it
+            process.kill()
+            process.wait(20)
 
     stack.callback(stop)
 

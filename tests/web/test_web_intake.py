@@ -143,7 +143,7 @@ class TestDecodingElsewhere:
             thread.join(30)
 
     def test_file_is_decoded_once_for_its_acceptance_and_its_analysis(
-        self, server: Running, monkeypatch: pytest.MonkeyPatch
+        self, embedded: None, server: Running, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked: list[Path] = []
         decode = decoders.Decoders.decode
