@@ -120,7 +120,9 @@ class TestDecodingElsewhere:
         assert problem_of(refused, 422).startswith("DecoderCrashed")
         assert harmed.client.post("/api/v1/previews", files=form(radiograph())).json()["wanted"] is True
 
-    def test_preview_is_answered_while_all_other_decoders_are_busy(self, serve: Serve, monkeypatch: Any) -> None:
+    def test_preview_is_answered_while_all_other_decoders_are_busy(
+        self, embedded: None, serve: Serve, monkeypatch: Any
+    ) -> None:
         monkeypatch.setattr(decoders, "PROGRAM", CHILD)
         server = serve(decode_seconds=300)
         threads = [
