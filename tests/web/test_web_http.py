@@ -272,6 +272,8 @@ class TestDelete:
                 time.sleep(0.01)
             assert server.client.delete(accepted["links"]["self"]).status_code == 204
             server.service.runner.stop()
+            if server.service.settings.queue_url:
+                time.sleep(1.5)  # the worker, which the server cannot wait for, is done by then
         assert "failed" not in server.client.get("/metrics").text
         assert not server.service.store.folder(accepted["id"]).exists()
         assert server.client.get("/api/v1/analyses").json()["analyses"] == []
