@@ -151,8 +151,7 @@ export class Film {
     const step = (presented.high - presented.low) / 350;
     const width = this.window.high - this.window.low + dx * step;
     const middle = (this.window.low + this.window.high) / 2 + dy * step;
-    const least = this.picture && this.picture.valueCount > 256 ? 8 : 2;
-    this.look({ low: middle - Math.max(width, least) / 2, high: middle + Math.max(width, least) / 2 });
+    this.look({ low: middle - width / 2, high: middle + width / 2 });
   }
 
   // Layers: pictures over the film, each with its opacity.

@@ -26,9 +26,9 @@ export class ResumableUpload {
 
   async send(road: Road): Promise<void> {
     const { onProgress, signal } = road;
+    let broken = this.id !== null; // begun before: ask how far it came
     this.id ??= (await patiently(() => newUpload(this.file.name, this.file.size, this.study, signal), road)).id;
     let offset = 0;
-    let broken = false;
     while (offset < this.file.size) {
       offset = await patiently(async () => {
         if (broken) offset = await this.heard(signal);

@@ -147,10 +147,8 @@ export class Submission {
       const { study } = this;
       return patiently(() => sendFile(this.file, { ...road, wait: HOLD_S, study }), road);
     }
-    if (!this.upload) {
-      this.upload = new ResumableUpload(this.file, this.study);
-      await this.upload.send(road);
-    }
+    this.upload ??= new ResumableUpload(this.file, this.study);
+    await this.upload.send(road);
     const accepted = await this.upload.analyse(HOLD_S, road);
     this.upload = null; // it is the server's now
     return accepted;

@@ -115,6 +115,11 @@ def test_each_fold_validates_once() -> None:
         assert sorted(fold.parts["train"] + names) == sorted(folds.part_of())
 
 
+def test_what_is_kept_apart_is_in_no_fold() -> None:
+    parts = {"train": ("a",), "valid": ("b",), "test": ("c",), "left_out": ("d",)}
+    assert Split("drawn", parts, 0, "by hand").fold("valid").parts == {"train": ("a",), "valid": ("b",)}
+
+
 def test_a_split_comes_back_from_its_file(tmp_path: Path) -> None:
     made = split(singles(30), fractions={"train": 0.8, "valid": 0.2}, seed=3)
     made.write(tmp_path / "new" / "split.json")

@@ -12,9 +12,13 @@ import models
 from osteon.datasets.synthetic import write_dataset
 from osteon.errors import InvalidDataset
 from osteon.evaluation import records
-from osteon.evaluation.judge import judge_detector, record_detector
+from osteon.evaluation.detection import Judged
+from osteon.evaluation.judge import MIN_SCORE, record_detector, truth_boxes
 from osteon.evaluation.records import Facts, Origin, Record, Records
+from osteon.files import read
+from osteon.inference.postprocess import detections
 from osteon.inference.session import Session
+from osteon.preprocess import letterbox
 
 ORIGIN = Origin("drawn", "1", "", 0.5, 0.005, "abc", "fold1")
 FACTS = Facts(400, 300, "hand", ("frontal", "lateral"), None, True)
@@ -74,7 +78,13 @@ def test_a_picture_with_a_row_too_short_is_refused(tmp_path: Path) -> None:
 def test_records_of_a_model_give_what_judging_with_it_gives(tmp_path: Path) -> None:
     manifest = write_dataset(tmp_path / "drawn", count=6)
     session = Session(models.model_files(tmp_path).detector, task="detector", threads=1)
-    expected = judge_detector(session, manifest.cases)
+    expected = []
+    for case in manifest:
+        square = letterbox(read(case.path)[0].pixels, side_px=session.card.side_px)
+        boxes, scores = session.run(square.pixels)
+        least, most = MIN_SCORE, session.card.iou_threshold
+        found = detections(boxes, scores, square.placement, min_score=least, iou_threshold=most)
+        expected.append(Judged(case.name, found, truth_boxes(case)))
     seen: list[int] = []
 
     def shows_bone(radiograph: object) -> bool:

@@ -224,6 +224,16 @@ class TestReleased:
         assert rows[0]["kept"] > 0.7
         assert rows[1]["kept"] >= rows[0]["kept"] - TUNING.margin
 
+    def test_weights_outside_of_convolutions_are_not_left_behind(self, tmp_path: Path) -> None:
+        state = {
+            name: value.clone() for name, value in build("detector", "ssd300-vgg16", side_px=96).state_dict().items()
+        }
+        path = tmp_path / "ssd.onnx"
+        saved = Checkpoint("detector", "ssd300-vgg16", state, {"detector": {"side_px": 96}}, "", 0, {}, {})
+        export(saved, path, models.detector_card(side_px=96))
+        with pytest.raises(ModelMismatch):
+            start(build("detector", "ssd300-vgg16", side_px=96), str(path))
+
     def test_an_eight_bit_file_is_refused(self) -> None:
         with pytest.raises(ModelMismatch, match="layers") as caught:
             start(build("gate", "unet-csp"), str(GATE_FILE))

@@ -1,6 +1,7 @@
 """A decoder process that does harm where a file asks for it, and else decodes; run as a program by the tests."""
 
 import ctypes
+import errno
 import os
 import sys
 import time
@@ -36,6 +37,10 @@ def _pickle(order: Order) -> Answer:
     return answer
 
 
+def _full(_order: Order) -> Answer:
+    raise OSError(errno.ENOSPC, "no space left on device")
+
+
 HARMS: dict[bytes, Callable[[Order], object]] = {
     b"CRASH": lambda _: os.abort(),
     b"SEGMENT": lambda _: ctypes.string_at(0),
@@ -48,6 +53,7 @@ HARMS: dict[bytes, Callable[[Order], object]] = {
     b"NOISE": _noise,
     b"LIE": _lie,
     b"PICKLE": _pickle,
+    b"FULL": _full,
 }
 
 

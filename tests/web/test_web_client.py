@@ -15,6 +15,8 @@ from serving import Running, photograph, png, radiograph
 
 import models
 from osteon.client import Accepted, Analysis, AsyncClient, Client, Patience
+from osteon.client.exchange import Ask, Pause, Reply
+from osteon.client.exchange import asked as asking
 from osteon.client.plans import Plans
 from osteon.client.sources import pictures_in
 from osteon.errors import ConfigurationError, InvalidImage, OsteonError, RequestRefused, ServiceUnreachable
@@ -299,11 +301,19 @@ class TestRepetition:
         kinds = {client.analyse(other(number)).status for number in range(3)}
         assert kinds <= {"queued", "running", "succeeded"}
 
+    def test_proxy_that_gave_up_is_not_asked_twice_for_what_may_be_done(self) -> None:
+        gone = Reply(502, {}, b"<html>")
+        plan = asking(Ask("POST", "/answers", repeatable=False), Patience())
+        next(plan)
+        with pytest.raises(RequestRefused):
+            plan.send(gone)
+        plan = asking(Ask("GET", "/answers"), Patience())
+        next(plan)
+        assert isinstance(plan.send(gone), Pause)
+
     def test_busy_for_too_long_is_told(self, connect: Connect) -> None:
         client = connect("http://127.0.0.1:9", patience=Patience(busy_s=4, first_pause_s=0.01))
         plan = Plans(Patience(busy_s=4)).analysis(UNKNOWN)
-        from osteon.client.exchange import Reply  # the plan is spoken to without a socket
-
         busy = Reply(429, {"retry-after": "5"}, b'{"type": "/docs#TooManyWaiting", "detail": "full", "hint": "later"}')
         next(plan)
         with pytest.raises(RequestRefused) as refused:
@@ -342,6 +352,14 @@ class TestLargeFiles:
         client = connect(server.url, small=True, lose=once("POST", "/analysis", "after"))
         analysis = client.analyse(radiograph(), wait_s=30)
         assert [one.id for one in client.analyses()] == [analysis.id]
+
+    def test_lost_last_answer_is_no_second_analysis_where_one_was_asked_for_anew(
+        self, server: Running, connect: Connect
+    ) -> None:
+        client = connect(server.url, small=True, lose=once("POST", "/analysis", "after"))
+        with pytest.raises(ServiceUnreachable):
+            client.analyse(radiograph(), wait_s=30, again=True)
+        assert len(list(client.analyses())) == 1
 
     def test_preview_of_a_large_file_leaves_no_upload(self, server: Running, connect: Connect) -> None:
         client = connect(server.url)

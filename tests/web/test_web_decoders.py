@@ -1,5 +1,6 @@
 """Decoder processes: they give what reading gives, and a file that does harm costs itself only."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -248,6 +250,37 @@ class TestHarmfulFiles:
 
 
 class TestProcesses:
+    def test_full_disk_is_no_fault_of_the_file(self, scratch: Scratch, file: Path) -> None:
+        file.write_bytes(SOUND["jpeg"] + b"FULL")
+        harmed = Decoders(scratch, processes=1, program=CHILD)
+        with pytest.raises(ChildProcessError, match="no room"):
+            harmed.decode(file, name="a")
+        harmed.stop()
+
+    def test_place_of_one_that_cannot_be_replaced_is_not_lost(
+        self, scratch: Scratch, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        harmed = Decoders(scratch, processes=1, program=CHILD)
+        popen = subprocess.Popen
+
+        def first_only(*words: Any, **options: Any) -> Any:
+            if started:
+                raise OSError(errno.EAGAIN, "no more processes")
+            started.append(1)
+            return popen(*words, **options)
+
+        started: list[int] = []
+        monkeypatch.setattr(subprocess, "Popen", first_only)
+        file.write_bytes(SOUND["jpeg"] + b"CRASH")
+        with pytest.raises(DecoderCrashed):
+            harmed.decode(file, name="a")
+        file.write_bytes(SOUND["jpeg"])
+        with pytest.raises(ChildProcessError, match="did not start"):
+            harmed.decode(file, name="a")
+        monkeypatch.setattr(subprocess, "Popen", popen)
+        assert harmed.decode(file, name="a").pages[0].height_px == PICTURE.shape[0]
+        harmed.stop()
+
     def test_program_that_does_not_start_is_said(self, scratch: Scratch, file: Path) -> None:
         file.write_bytes(SOUND["jpeg"])
         decoders = Decoders(scratch, processes=1, program=(sys.executable, "-c", "raise SystemExit(3)"))

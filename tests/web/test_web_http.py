@@ -394,6 +394,12 @@ class TestLimits:
                 connection.sendall(b"%x\r\n%s\r\n" % (len(chunk), chunk))
             assert _received(connection).startswith(b"HTTP/1.1 413"), "the body has no end yet"
 
+    @pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/octet-stream"])
+    def test_huge_body_that_is_no_upload_is_413_whatever_it_claims_to_be(self, shared: Running, kind: str) -> None:
+        body, headers = b" " * (2**20 + 1), {"content-type": kind}
+        for path in ("/api/v1/session", "/api/v1/uploads", f"/api/v1/analyses/{'0' * 32}/answers"):
+            assert_problem(shared.client.post(path, content=body, headers=headers), 413)
+
     def test_streamed_body_over_the_limit_is_413(self, serve: Serve) -> None:
         server = serve(max_upload_mb=0.01)
 

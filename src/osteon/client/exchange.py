@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 from osteon.errors import RequestRefused, ServiceUnreachable
 
 _COME_BACK = {429, 502, 503, 504}
+MAYBE_HEARD = (502, 504)
+"""A proxy's: the service may have done what was asked."""
 _LONGEST_PAUSE_S = 30.0
 _JITTER = 0.25
 _FORM_ERRORS = (KeyError, TypeError, ValueError)
@@ -104,7 +106,8 @@ def asked(ask: Ask, patience: Patience) -> Plan[Reply]:
             return reply
         if isinstance(reply, Reply):
             pause_s = _come_back_s(reply, patience.pause_s(repetition))
-            if reply.status not in _COME_BACK or waited_s + pause_s > patience.busy_s:
+            lost = reply.status in MAYBE_HEARD and not ask.repeatable
+            if lost or reply.status not in _COME_BACK or waited_s + pause_s > patience.busy_s:
                 raise refusal(reply)
             waited_s += pause_s
         else:

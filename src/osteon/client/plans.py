@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from osteon.client.exchange import Ask, Patience, Pause, Plan, asked, asked_json, asked_record, understood, unreachable
+from osteon.client.exchange import (
+    MAYBE_HEARD,
+    Ask,
+    Patience,
+    Pause,
+    Plan,
+    asked,
+    asked_json,
+    asked_record,
+    understood,
+    unreachable,
+)
 from osteon.client.records import Accepted, Analysis, Answer, BoxAnswer, Preview, Sent, Verdict
 from osteon.client.sources import Content, Source
 from osteon.errors import InvalidImage, OsteonError, RequestRefused, ServiceUnreachable
@@ -152,9 +163,10 @@ class Plans:
 
     def _submitted_in_parts(self, content: Content, params: Mapping[str, str], *, study: str) -> Plan[Accepted]:
         """As `submit`. Where the last answer was lost, the upload is gone; sent again, it gives the same analysis."""
-        for last in (False, True):
+        again = "again" in params
+        for last in (True,) if again else (False, True):
             where = yield from self._sent_in_parts(content, study=study)
-            ask = Ask("POST", f"{where}/analysis", params, hold_s=_HOLD_S)
+            ask = Ask("POST", f"{where}/analysis", params, hold_s=_HOLD_S, repeatable=not again)
             try:
                 return (yield from asked_record(ask, self.patience, Accepted.of))
             except RequestRefused as error:
@@ -188,7 +200,7 @@ class Plans:
         except ServiceUnreachable:
             pass
         except RequestRefused as error:
-            if error.status != _CONFLICT:
+            if error.status not in (_CONFLICT, *MAYBE_HEARD):
                 raise
         return (yield from asked_record(Ask("GET", where), self.patience, _received))
 

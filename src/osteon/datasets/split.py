@@ -59,14 +59,15 @@ class Split:
         return manifest.only(frozenset(self.parts[part]))
 
     def fold(self, part: str) -> "Split":
-        """The split which validates on one fold and trains on all others.
+        """The split which validates on one part and trains on all others, but never on `left_out` or `test`.
 
         Raises:
             ConfigurationError: the split has no such part.
         """
         if part not in self.parts:
             raise ConfigurationError(f"no part {part!r} in this split", hint=f"it has {', '.join(self.parts)}")
-        rest = sorted(name for other, names in self.parts.items() if other != part for name in names)
+        apart = {part, LEFT_OUT, "test"}
+        rest = sorted(name for other, names in self.parts.items() if other not in apart for name in names)
         parts = {"train": tuple(rest), "valid": self.parts[part]}
         return Split(self.name, parts, self.seed, f"{self.method}; validated on {part}")
 

@@ -20,6 +20,8 @@ Flags = NDArray[np.bool_]
 Curve = Callable[[Values], Values]
 """Scores -> probabilities."""
 FITS = ("platt", "isotonic")
+LEAST_SHOWN = 0.05
+"""Probability from which on calibration is also told apart from the many boxes that nobody is shown."""
 
 
 @dataclass(frozen=True)

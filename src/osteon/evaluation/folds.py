@@ -15,13 +15,11 @@ import numpy as np
 
 from osteon.errors import InvalidDataset
 from osteon.evaluation.bootstrap import Interval, intervals, wilson
-from osteon.evaluation.calibration import FITS, bins_to_json, cross_fitted, goodness, reliability
+from osteon.evaluation.calibration import FITS, LEAST_SHOWN, bins_to_json, cross_fitted, goodness, reliability
 from osteon.evaluation.detection import Judged, summary
 from osteon.evaluation.operating_points import box_outcomes, detector_points, fit_calibration
 from osteon.evaluation.records import Records
 
-LEAST_SHOWN = 0.05
-"""Probability from which on calibration is also told apart from the many boxes that nobody is shown."""
 Folds = Mapping[str, Sequence[Judged]]
 
 

@@ -13,7 +13,7 @@ from osteon.evaluation.gate import GateReading, reading
 from osteon.evaluation.records import Origin, Record, Records, facts
 from osteon.files import read
 from osteon.geometry import Boxes
-from osteon.inference.postprocess import candidates, detections
+from osteon.inference.postprocess import candidates
 from osteon.inference.session import Session
 from osteon.preprocess import Letterboxed, letterbox
 from osteon.radiograph import Radiograph
@@ -38,19 +38,6 @@ def truth_known(case: Case) -> bool:
     return case.fractured == bool(len(truth_boxes(case)))
 
 
-def judge_detector(session: Session, cases: Sequence[Case], *, progress: Progress | None = None) -> list[Judged]:
-    """The detector's boxes on every case that can be read and whose truth is known."""
-    known = [case for case in cases if truth_known(case)]
-    judged = []
-    for case, _, square in _squares(known, session.card.side_px, progress):
-        boxes, scores = session.run(square.pixels)
-        found = detections(
-            boxes, scores, square.placement, min_score=MIN_SCORE, iou_threshold=session.card.iou_threshold
-        )
-        judged.append(Judged(case.name, found, truth_boxes(case)))
-    return judged
-
-
 def record_detector(
     session: Session,
     cases: Sequence[Case],
@@ -60,7 +47,7 @@ def record_detector(
     shows_bone: ShowsBone | None = None,
     progress: Progress | None = None,
 ) -> Records:
-    """As `judge_detector`, kept for later: every candidate box before suppression, and what is known of each picture.
+    """The detector's candidate boxes, before suppression, on every case, and what is known of it; see `Records.judged`.
 
     Args:
         session: the detector.

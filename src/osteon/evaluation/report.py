@@ -17,7 +17,7 @@ from osteon.datasets.case import Manifest
 from osteon.errors import ConfigurationError, InvalidDataset
 from osteon.evaluation import charts, gallery, groups
 from osteon.evaluation.bootstrap import Interval, intervals
-from osteon.evaluation.calibration import bins_to_json, goodness, reliability
+from osteon.evaluation.calibration import LEAST_SHOWN, bins_to_json, goodness, reliability
 from osteon.evaluation.detection import Judged, summary
 from osteon.evaluation.gallery import Seen, Tile
 from osteon.evaluation.judge import truth_known
@@ -29,7 +29,6 @@ from osteon.findings import ModelRef
 from osteon.inference.card import Card
 
 SCHEMA_VERSION = 1
-LEAST_SHOWN = 0.05
 NAMES = ("report.json", "report.html")
 
 

@@ -85,7 +85,7 @@ def store(folder: Path = WEIGHTS) -> None:
 def _expected(folder: Path) -> dict[str, Any]:
     try:
         value = json.loads(_content(folder / EXPECTED_FILE))
-        if not value["picture_sha256"] or value["models"].keys() < FILES.keys():
+        if not value["picture_sha256"] or not value["models"].keys() >= FILES.keys():
             raise ValueError("incomplete")
         return dict(value)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

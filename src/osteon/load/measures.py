@@ -39,7 +39,7 @@ class Extent:
 
     uploads: int = 200
     clients: int = 20
-    workers: int = 1
+    workers: int = 2
     analyses: int = 2000
     memory_seconds: float = 90.0
     films: int = 60
@@ -134,9 +134,8 @@ def throughput(folder: Path, extent: Extent) -> Measure:
 def cost(folder: Path, extent: Extent) -> Measure:
     """Time of a radiograph through the service over the bare pipeline, by turns on one machine.
 
-    Bare: `osteon.read` and `Pipeline.analyse` in a loop, two threads, as `osteon serve` with its one worker has. Three
-    ways to look at it: several clients keep the service busy (wall time for each radiograph), one client asks and
-    waits (wall time), and the processor time of the server with all its children.
+    Bare: `osteon.read` and `Pipeline.analyse` in a loop, two threads. Three ways to look at it: several clients
+    keep the service busy (wall time for each radiograph), one client asks and waits (wall time), and the processor time of the server with all its children.
     """
     rounds = 4
     turns = [

@@ -1,7 +1,7 @@
 """RetinaNet (Lin et al. 2017) on ResNet-50, torchvision's, for one class: a row of reference for the study.
 
-Network and heads are torchvision's `retinanet_resnet50_fpn`, with normalisation that learns. Anchors are its own too,
-scaled to the input: it takes pictures of 800 px, and the smallest anchor is 32 px there.
+Network and heads are torchvision's `retinanet_resnet50_fpn`, with normalisation that learns. Anchors have its shapes,
+scaled to the input (it takes pictures of 800 px, the smallest anchor is 32 px there), but stand in the middle of cells.
 """
 
 import importlib

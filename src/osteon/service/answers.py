@@ -10,8 +10,10 @@ from sqlalchemy import func, select, update
 
 from osteon.errors import AnalysisNotFound, InvalidAnswer
 from osteon.findings import BoxXyxy
+from osteon.service.admission import trail
 from osteon.service.database import Database
-from osteon.service.tables import AnalysisRow, AnswerRow, AuditRow, now
+from osteon.service.store import not_found
+from osteon.service.tables import AnalysisRow, AnswerRow, now
 
 Verdict = Literal["fracture", "no_fracture", "unsure", "unusable"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -119,7 +121,7 @@ class Answers:
         with self._database.writing(durable=True) as session:
             row = session.scalar(select(AnalysisRow).where(AnalysisRow.id == analysis_id).with_for_update())
             if row is None or owner not in (None, row.owner):
-                raise AnalysisNotFound("no analysis has this id", hint="it may have been removed")
+                raise not_found()
             answer = checked(reading, _page(row, reading.page))
             earlier = (AnswerRow.analysis_id == analysis_id, AnswerRow.page == reading.page)
             session.execute(update(AnswerRow).where(*earlier, AnswerRow.superseded.is_(False)).values(superseded=True))
@@ -134,9 +136,7 @@ class Answers:
                 superseded=False,
             )
             row.changed_at = now()
-            session.add_all(
-                (kept, AuditRow(at=now(), owner=row.owner, actor=author, action="answered", analysis_id=analysis_id))
-            )
+            session.add_all((kept, trail(analysis_id, row.owner, "answered", author)))
             session.flush()
             return Answer.of(kept)
 

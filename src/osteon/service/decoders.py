@@ -294,7 +294,13 @@ class _Lane:
         """Start all processes, waiting for none."""
         taken = [self._idle.get() for _ in range(self._processes)]
         for process in taken:
-            self._idle.put(process or _Process(self._words))
+            self._idle.put(process or self._begun())
+
+    def _begun(self) -> "_Process | None":
+        """A process that starts; None where that fails: whoever comes next tries again."""
+        with suppress(ChildProcessError):
+            return _Process(self._words)
+        return None
 
     def stop(self) -> None:
         """End all processes; what is being done is lost."""
@@ -325,12 +331,14 @@ class _Lane:
                 self._busy.discard(process)
             if process and not process.alive and not self._stopped.is_set():
                 self.lost += 1
-                process = _Process(self._words)  # starts in the background, for whoever comes next
+                process = self._begun()  # starts in the background, for whoever comes next
             self._idle.put(process)
         return _checked(answer)
 
 
 def _checked(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "fault" in answer:
+        raise ChildProcessError(str(answer["fault"])[:80])
     if "crash" in answer:
         raise DecoderCrashed(f"the file could not be decoded: {str(answer['crash'])[:80]}", hint=_OTHER_FORMAT)
     if "error" in answer:
@@ -347,13 +355,17 @@ class _Process:
     """A decoder process and the way to talk to it; used by one thread at a time."""
 
     def __init__(self, words: Sequence[str]) -> None:
-        self._popen = subprocess.Popen(
-            words,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # an interrupt at the terminal is for the server, which ends this one in its time
-        )
+        """Start it; raises ChildProcessError where that fails."""
+        try:
+            self._popen = subprocess.Popen(
+                words,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # an interrupt at the terminal is for the server, which ends it in its time
+            )
+        except OSError as error:
+            raise ChildProcessError("a decoder process did not start") from error
         self._ready = False
 
     @property

@@ -4,6 +4,7 @@ Uploaded bytes are parsed here and nowhere else. The process knows no database, 
 writes pixels and pictures into a folder it is given, and whatever it answers is checked by `decoders`, never trusted.
 """
 
+import errno
 import json
 import os
 import select
@@ -25,6 +26,7 @@ from osteon.service import archives
 from osteon.service.encodings import jpeg, png
 from osteon.service.handover import MOST_PAGE_BYTES, THUMBNAIL_SIDE_PX, picture_file, pixels_file, thumbnail_file
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _GRACE_SECONDS = 5.0
 _IDLE_SECONDS = 1.0
 
@@ -129,6 +131,10 @@ def _done(task: Task, order: Order) -> Answer:
         return task(order)
     except OsteonError as error:
         return {"error": {"type": type(error).__name__, "message": error.message, "hint": error.hint}}
+    except OSError as error:
+        if error.errno in _FULL:
+            return {"fault": "there is no room for what was decoded"}
+        return {"crash": f"a {type(error).__name__} inside Osteon"}
     except MemoryError:
         return {"crash": "more memory than one file may take"}
     except Exception as error:  # noqa: BLE001 - the edge: the text may quote the file, its type does not

@@ -1,6 +1,5 @@
 """Files taken in: looked at, decoded at once in a process of their own, kept, queued."""
 
-import hashlib
 import hmac
 import shutil
 import uuid
@@ -20,7 +19,7 @@ from osteon.service.files import ORIGINAL, AnalysisFiles
 from osteon.service.scratch import Scratch
 from osteon.service.settings import Settings
 from osteon.service.shelf import Shelf
-from osteon.service.store import Analysis, AnalysisStore, Upload
+from osteon.service.store import Accepted, Analysis, AnalysisStore, Upload
 
 _HEAD_BYTES = 8192
 _ARCHIVE_BYTES_FACTOR = 4
@@ -136,35 +135,39 @@ class Intake:
         limit = self.settings.queue_limit
         self.store.check_queue(1, queue_limit=limit)
         batch = _Batch([], [], self.reading.scratch.folder())
+        ready: list[tuple[Upload, DecodedFile | None]] = []
         try:
             for upload in uploads:
                 self._open(upload, batch)
             known = set() if again else self.store.known(batch.files, owner=owner, models=self.models)
-            looked = [
-                (upload, None)
-                if upload.sha256 in known
-                else self._look(upload, batch, owner=owner, study=study, shelved=shelved)
-                for upload in batch.files
-            ]
-            ready = [one for one in looked if one]
+            for upload in batch.files:
+                if upload.sha256 in known:
+                    ready.append((upload, None))
+                elif looked := self._look(upload, batch, owner=owner, study=study, shelved=shelved):
+                    ready.append(looked)
             if batch.failures and not ready:
                 raise batch.failures[0][1]
-            try:
-                accepted = self.store.add(
-                    [upload for upload, _ in ready],
-                    queue_limit=limit,
-                    owner=owner,
-                    models=self.models,
-                    again=again,
-                    known=known,
-                )
-            except BaseException:
-                for _, decoded in ready:
-                    _remove(decoded)
-                raise
+            accepted = self.store.add(
+                [upload for upload, _ in ready],
+                queue_limit=limit,
+                owner=owner,
+                models=self.models,
+                again=again,
+                known=known,
+            )
+        except BaseException:
+            for _, decoded in ready:
+                _remove(decoded)
+            raise
         finally:
             shutil.rmtree(batch.folder, ignore_errors=True)
-        for one, (_, decoded) in zip(accepted, ready, strict=True):
+        self._pass_on(accepted, [decoded for _, decoded in ready])
+        failures = tuple(failure(name, error) for name, error in batch.failures)
+        return Taken(tuple(one.analysis for one in accepted), failures)
+
+    def _pass_on(self, accepted: Sequence[Accepted], pages: Sequence[DecodedFile | None]) -> None:
+        """What is new to the runner, its pages to the shelf."""
+        for one, decoded in zip(accepted, pages, strict=True):
             if one.new and decoded and self.hands_over:
                 self.reading.shelf.put(one.analysis.id, decoded)
             else:
@@ -172,8 +175,6 @@ class Intake:
         for one in accepted:
             if one.new:
                 self.submit(one.analysis.id)
-        failures = tuple(failure(name, error) for name, error in batch.failures)
-        return Taken(tuple(one.analysis for one in accepted), failures)
 
     def _open(self, upload: Upload, batch: "_Batch") -> None:
         """Add an upload to the batch, or instead of an archive what is in it; no more is known of it than its head."""
@@ -185,7 +186,7 @@ class Intake:
             head = _head(upload.path)
             if head.startswith(archives.MAGIC):
                 for entry in self._entries(upload.path, batch):
-                    self._open(Upload(entry.label, entry.path, sha256=_sha256(entry.path)), batch)
+                    self._open(Upload(entry.label, entry.path), batch)
                 return
             sniff(head)
         except InvalidImage as error:
@@ -247,11 +248,6 @@ def grouped(study: str, *, salt: str) -> str:
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(_HEAD_BYTES)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remove(decoded: DecodedFile | None) -> None:

@@ -89,7 +89,9 @@ class Job:
             except PASSING as error:
                 self._retry(claim, error)
             except Exception as error:  # noqa: BLE001 - the edge: one file must not end the worker
-                logger.error("analysis %s failed: %s at %s", claim.id, type(error).__name__, _where(error))
+                logger.error(
+                    "analysis %s failed: %s at %s", claim.id, type(error).__name__, logs.place(error.__traceback__)
+                )
                 self._fail(claim, OsteonError("the analysis failed inside Osteon", hint="report it with its id"))
 
     def stop(self) -> None:
@@ -146,7 +148,9 @@ class Job:
             )
 
     def _retry(self, claim: Analysis, error: BaseException) -> None:
-        logger.warning("analysis %s interrupted: %s at %s", claim.id, type(error).__name__, _where(error))
+        logger.warning(
+            "analysis %s interrupted: %s at %s", claim.id, type(error).__name__, logs.place(error.__traceback__)
+        )
         if self.claims.retry(claim):
             self._metrics.retried()
         else:
@@ -167,11 +171,3 @@ class Job:
         else:
             self._store.sweep(claim.id)
         self._tell_ended()
-
-
-def _where(error: BaseException) -> str:
-    """File and line that raised it; the message is left out, since it may quote the file's content."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"

@@ -13,6 +13,7 @@ from osteon.findings import BoxXyxy, Decision
 from osteon.service import pictures
 from osteon.service.answers import Answer, BoxStatus
 from osteon.service.catalogue import Language, catalogue
+from osteon.service.encodings import fitted
 from osteon.service.files import AnalysisFiles
 from osteon.service.store import Analysis
 
@@ -285,9 +286,4 @@ def _box_text(box_xyxy_px: Sequence[float]) -> str:
 
 def _pixels(png: bytes) -> NDArray[np.uint8]:
     pixels = np.asarray(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE), np.uint8)
-    height, width = pixels.shape
-    shrink = PICTURE_SIDE_PX / max(height, width)
-    if shrink >= 1:
-        return pixels
-    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return fitted(pixels, side_px=PICTURE_SIDE_PX)

@@ -132,6 +132,7 @@ class Resumables:
 
         Raises:
             UploadIncomplete: not all of it is here.
+            UploadNotFound: it was finished or removed meanwhile.
         """
         if not upload.complete:
             raise UploadIncomplete(
@@ -141,12 +142,15 @@ class Resumables:
         path = self.scratch.file()
         try:
             digest = hashlib.sha256()
-            with path.open("wb") as whole:
-                for part in upload.parts:
-                    with self.files.opened(upload.id, part) as file:
-                        for piece in _pieces(file.read):
-                            digest.update(piece)
-                            whole.write(piece)
+            try:
+                with path.open("wb") as whole:
+                    for part in upload.parts:
+                        with self.files.opened(upload.id, part) as file:
+                            for piece in _pieces(file.read):
+                                digest.update(piece)
+                                whole.write(piece)
+            except FileNotFoundError as error:  # finished or removed this moment
+                raise _not_found() from error
             yield Upload(upload.name, path, sha256=digest.hexdigest())
         finally:
             path.unlink(missing_ok=True)

@@ -1,10 +1,12 @@
 """What is put in order from time to time: dead workers' claims, analyses whose time is over, files without a row."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 from sqlalchemy import and_, or_, select
 
+from osteon.errors import AnalysisNotFound
 from osteon.service.claims import Claims
 from osteon.service.runners import LOOK_SECONDS, Periodic
 from osteon.service.store import FINISHED, AnalysisStore
@@ -37,7 +39,8 @@ def remove_expired(store: AnalysisStore, *, days: float) -> int:
     with store.database.reading() as session:
         expired = list(session.scalars(query))
     for analysis_id in expired:
-        store.remove(analysis_id, actor="retention")
+        with suppress(AnalysisNotFound):  # another process was quicker
+            store.remove(analysis_id, actor="retention")
     return len(expired)
 
 
@@ -65,13 +68,13 @@ class Upkeep:
 
         def sweep() -> None:
             remove_expired(store, days=days)
-            remove_orphans(store)
             for step in also:
                 step()
 
         self._turns = (
             Periodic(lambda: release(claims), seconds=LOOK_SECONDS, name="release"),
             Periodic(sweep, seconds=SWEEP_SECONDS, name="sweep"),
+            Periodic(lambda: remove_orphans(store), seconds=ORPHAN_AGE.total_seconds() / 4, name="orphans"),
         )
 
     def start(self) -> None:

@@ -55,6 +55,11 @@ class Shelf:
         with self._lock:
             self._remove(key)
 
+    def tidy(self) -> None:
+        """Remove what has lain here for too long."""
+        with self._lock:
+            self._make_room()
+
     def clear(self) -> None:
         """Remove all files."""
         with self._lock:

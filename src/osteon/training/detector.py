@@ -152,8 +152,11 @@ class DetectorTask:
 
     def steps(self) -> int:
         """Batches in an epoch, the last incomplete one left out."""
-        normals = min(len(self.normal), round(len(self.fractured) * self.detector.normals))
-        return max(1, (len(self.fractured) + normals) // self.loop.batch)
+        return max(1, (len(self.fractured) + self._drawn()) // self.loop.batch)
+
+    def _drawn(self) -> int:
+        """How many normal films an epoch shows."""
+        return min(len(self.normal), round(len(self.fractured) * self.detector.normals))
 
     def _order(self, epoch: int) -> list[Picture]:
         if epoch not in self._orders:
@@ -164,7 +167,7 @@ class DetectorTask:
 
     def _drawn_normals(self, rng: np.random.Generator) -> list[int]:
         """Indices of an epoch's normal films: the hard ones by their score, then others evenly."""
-        count = min(len(self.normal), round(len(self.fractured) * self.detector.normals))
+        count = self._drawn()
         if not count:
             return []
         weights = self._hardness + HARDNESS_FLOOR

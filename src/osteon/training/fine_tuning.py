@@ -114,7 +114,7 @@ class FineTuning(DetectorTask):
         return max(1, (new + self._replay_count(new)) // self.loop.batch)
 
     def _new_count(self) -> int:
-        return len(self.fractured) + min(len(self.normal), round(len(self.fractured) * self.detector.normals))
+        return len(self.fractured) + self._drawn()
 
     def _replay_count(self, new: int) -> int:
         return min(len(self.kept.train), round(new * self.tuning.replay))

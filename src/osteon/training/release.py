@@ -12,7 +12,7 @@ from osteon.datasets.case import Case, Manifest
 from osteon.datasets.split import Split
 from osteon.errors import InvalidDataset, InvalidImage, ModelMismatch
 from osteon.evaluation import detection, gate
-from osteon.evaluation.judge import Progress, judge_detector, judge_gate
+from osteon.evaluation.judge import Progress, judge_gate, record_detector
 from osteon.evaluation.operating_points import (
     box_outcomes,
     calibration_error,
@@ -151,7 +151,7 @@ def _gate_card(card: Card, session: Session, cases: Sequence[Case], more: Sequen
 
 
 def _detector_card(card: Card, session: Session, cases: Sequence[Case], _more: Sequence[Case], progress: Any) -> Card:
-    judged = judge_detector(session, cases, progress=progress)
+    judged = record_detector(session, cases, progress=progress).judged()
     scores, hits = box_outcomes(judged)
     calibration = fit_calibration(scores, hits)
     probabilities = np.array([calibration.probability(float(score)) for score in scores])

@@ -34,7 +34,7 @@ def load_released(model: nn.Module, path: Path) -> None:
     blocks = {f"{name}.conv": module for name, module in model.named_modules() if isinstance(module, ConvBlock)}
     convolutions = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
     wanted = convolutions.keys() - _TRAINING_ONLY
-    if found.keys() != wanted or _strange_normalisation(model):
+    if found.keys() != wanted or _other_weights(model):
         hint = "8-bit files cannot be trained further" if card.settings.get("eight_bit") else "choose the same --arch"
         raise ModelMismatch(
             f"{path.name} ({card.arch}) gives {len(found.keys() & wanted)} of {len(wanted)} layers",
@@ -66,10 +66,10 @@ def _convolutions(path: Path) -> dict[str, _Convolution]:
     return found
 
 
-def _strange_normalisation(model: nn.Module) -> bool:
-    """Whether a normalisation stands outside of the blocks that know how to take a folded one."""
-    owned = {id(module.norm) for module in model.modules() if isinstance(module, ConvBlock)}
-    return any(isinstance(m, nn.BatchNorm2d) and id(m) not in owned for m in model.modules())
+def _other_weights(model: nn.Module) -> bool:
+    """Whether weights lie outside of convolutions and of the blocks that know how to take a folded normalisation."""
+    taken = {id(p) for m in model.modules() if isinstance(m, nn.Conv2d | ConvBlock) for p in m.parameters()}
+    return any(id(p) not in taken for p in model.parameters())
 
 
 def _bias(module: nn.Conv2d, name: str) -> torch.Tensor:

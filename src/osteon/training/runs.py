@@ -68,7 +68,7 @@ def train_detector(
     task = DetectorTask(
         pictures[0], pictures[1], settings=settings, loop=loop, split_hash=split.hash, pretrained=pretrained
     )
-    _unfold(model, [task.batch(0, step % task.steps())[0] for step in range(CALIBRATION_BATCHES)], pretrained)
+    _unfold(model, task, pretrained)
     return _trained(Training(model, task, loop, run.folder), progress, until=run.until)
 
 
@@ -132,7 +132,7 @@ def train_gate(
     pretrained = start(model, run.weights)
     train, valid = (targets(load(cases, side_px=settings.side_px, progress=progress)[0]) for cases in parts)
     task = GateTask(train, valid, settings=settings, loop=loop, split_hash=split.hash, pretrained=pretrained)
-    _unfold(model, [task.batch(0, step % task.steps())[0] for step in range(CALIBRATION_BATCHES)], pretrained)
+    _unfold(model, task, pretrained)
     return _trained(Training(model, task, loop, run.folder), progress, until=run.until)
 
 
@@ -152,9 +152,9 @@ def _parts(manifest: Manifest, split: Split) -> tuple[Sequence[Case], Sequence[C
     return split.select(manifest, "train").cases, split.select(manifest, "valid").cases
 
 
-def _unfold(model: torch.nn.Module, batches: list[torch.Tensor], pretrained: bool) -> None:
+def _unfold(model: torch.nn.Module, task: DetectorTask | GateTask, pretrained: bool) -> None:
     if pretrained and any(isinstance(module, ConvBlock) for module in model.modules()):
-        calibrate(model, batches)
+        calibrate(model, [task.batch(0, step % task.steps())[0] for step in range(CALIBRATION_BATCHES)])
 
 
 def _trained(training: Training[Any], progress: Progress | None, *, until: int | None) -> Checkpoint:

@@ -4,9 +4,11 @@ A folder holds the study; `rows/NAME` holds a row: its checkpoints, its model wi
 moment and started again it goes on with the epoch, and the row, that it was at.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +153,13 @@ def _made_of(study: Study, row: StudyRow) -> dict[str, Any] | None:
     """What a row's figures depend on; None where there is nothing to measure, or it has seen other pictures."""
     if row.model:
         card, ref = read_card(_existing(row))
-        return {"sha256": ref.sha256, "split": study.split.hash} if card.split_hash == study.split.hash else None
+        known = {"sha256": ref.sha256, "split": study.split.hash, "samples": study.samples}
+        return known if card.split_hash == study.split.hash else None
     saved = _checkpoint(study, row)
-    return {"epoch": saved.epoch, "split": study.split.hash, "samples": study.samples} if saved else None
+    if saved is None:
+        return None
+    sha256 = hashlib.sha256((study.row_folder(row) / "last.pt").read_bytes()).hexdigest()
+    return {"epoch": saved.epoch, "sha256": sha256, "split": study.split.hash, "samples": study.samples}
 
 
 def _existing(row: StudyRow) -> Path:
@@ -236,6 +242,7 @@ def _status(row: StudyRow, done: int, measured: bool, *, seen: bool) -> str:
     return "complete" if done >= row.loop.epochs else f"sampled: {done} epochs of a schedule of {row.loop.epochs}"
 
 
+@cache
 def _parameters(arch: str, side_px: int) -> int | None:
     if arch not in DETECTORS:
         return None

@@ -1,5 +1,6 @@
 """What is turned away unread: foreign hosts, changes that another site asks for, floods, huge JSON."""
 
+import re
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -10,12 +11,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from osteon.errors import ImageTooLarge, NotAllowed, OsteonError
 from osteon.web import problems
 from osteon.web.access import COOKIE, SAFE_METHODS, Access, address_of, bearer, cross_site
+from osteon.web.schemas import API
 
 PROBES = frozenset(("/healthz", "/readyz"))
 """Asked by whatever watches over the server, under any name and as often as it likes."""
 
 MOST_JSON_BYTES = 2**20
 """Of a body that is no upload."""
+
+_STREAMED = re.compile(rf"{API}/(previews|analyses|uploads/[^/]+)")
+"""These count their bodies themselves (`web.uploads`); any other FastAPI reads into memory, whatever type it claims."""
 
 
 class Door:
@@ -37,7 +42,7 @@ class Door:
             answer: Response = problems.of_error(error)
             await answer(scope, receive, send)
             return
-        await self._app(scope, _at_most(receive, MOST_JSON_BYTES) if _is_json(request) else receive, send)
+        await self._app(scope, receive if _streamed(request) else _at_most(receive, MOST_JSON_BYTES), send)
 
     async def _check(self, request: Request) -> None:
         access, headers = self._access, request.headers
@@ -48,12 +53,12 @@ class Door:
         elif not bearer(headers) and COOKIE not in request.cookies:
             await access.limit(f"address:{address_of(request)}", access.settings.requests_per_minute)
         announced = headers.get("content-length", "")
-        if _is_json(request) and announced.isdigit() and int(announced) > MOST_JSON_BYTES:
+        if not _streamed(request) and announced.isdigit() and int(announced) > MOST_JSON_BYTES:
             raise _too_large()
 
 
-def _is_json(request: Request) -> bool:
-    return request.headers.get("content-type", "").lower().partition(";")[0].strip() == "application/json"
+def _streamed(request: Request) -> bool:
+    return bool(_STREAMED.fullmatch(request.scope["path"]))
 
 
 def _at_most(receive: Receive, most_bytes: int) -> Receive:

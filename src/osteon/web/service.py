@@ -62,7 +62,7 @@ class Service:
             settings, store, reading, models_key(settings), runner.submit, hands_over=not settings.queue_url
         )
         resumables = Resumables(store.database, store.files, reading.scratch)
-        upkeep = Upkeep(store, claims, also=(resumables.sweep,))
+        upkeep = Upkeep(store, claims, also=(resumables.sweep, reading.shelf.tidy))
         parts = (settings, pipeline, store, runner, upkeep, claims, metrics, reading, intake, resumables, watch)
         return cls(*parts, ExitStack())
 
