@@ -135,7 +135,8 @@ def cost(folder: Path, extent: Extent) -> Measure:
     """Time of a radiograph through the service over the bare pipeline, by turns on one machine.
 
     Bare: `osteon.read` and `Pipeline.analyse` in a loop, two threads. Three ways to look at it: several clients
-    keep the service busy (wall time for each radiograph), one client asks and waits (wall time), and the processor time of the server with all its children.
+    keep the service busy (wall time for each radiograph), one client asks and waits (wall time), and the processor
+    time of the server with all its children.
     """
     rounds = 4
     turns = [
