@@ -420,10 +420,10 @@ class _Process:
     def _lost(self, *, late: bool, seconds: float) -> InvalidImage | ChildProcessError:
         status = self._popen.returncode
         logger.warning("a decoder process was lost: %s", "too slow" if late else f"status {status}")
+        if status == -_SIGKILL and not late:
+            return ChildProcessError("a decoder process was ended from outside")
         if not self._ready:
             return ChildProcessError("a decoder process did not start")
         if late:
             return DecoderTimedOut(f"decoding took longer than {seconds:g} s", hint=_OTHER_FORMAT)
-        if status == -_SIGKILL:
-            return ChildProcessError("a decoder process was ended from outside")
         return DecoderCrashed("the file made its decoder crash", hint=_OTHER_FORMAT)
