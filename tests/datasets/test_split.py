@@ -5,14 +5,15 @@ from pathlib import Path
 
 import dataset_builders as build
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from osteon.datasets import fracatlas
 from osteon.datasets.case import Case, Manifest
-from osteon.datasets.split import LEFT_OUT, Split, official_split, split, split_folds
+from osteon.datasets.split import LEFT_OUT, Split, follow, official_split, split, split_folds
 from osteon.errors import ConfigurationError, InvalidDataset
 
+SPLITS = Path(__file__).parents[2] / "docs" / "splits"
 FRACTIONS = {"train": 0.7, "valid": 0.2, "test": 0.1}
 
 
@@ -192,3 +193,45 @@ def test_the_real_official_split_shares_no_group_between_its_parts() -> None:
     valid = made.select(manifest, "valid")
     assert sum(bool(case.fractured) for case in valid) == 81
     assert abs(sum(not case.fractured for case in valid) - 301) <= 2
+
+
+@settings(max_examples=25)
+@given(data_sets(), data_sets(), st.integers(0, 3))
+def test_a_split_that_follows_another_keeps_duplicates_on_the_side_that_they_have_there(
+    made: tuple[Manifest, list[list[str]]], whole: tuple[Manifest, list[list[str]]], seed: int
+) -> None:
+    manifest, groups = made
+    other = split_folds(whole[0], folds=3, seed=seed, groups=whole[1])
+    there = other.part_of()
+    try:
+        result = follow(manifest, other, groups=groups)
+    except InvalidDataset:  # every case lies among duplicates of two parts
+        assert all(any(case.name in group for group in groups) for case in manifest if case.name in there)
+        return
+    here = result.part_of()
+    assert sorted(here) == sorted(case.name for case in manifest)
+    assert all(part in (there.get(name, part), LEFT_OUT) for name, part in here.items())
+    for group in groups:
+        parts = {here[name] for name in group if name in here} | {there[name] for name in group if name in there}
+        assert len(parts - {LEFT_OUT}) <= 1 or all(here[name] == LEFT_OUT for name in group if name in here)
+
+
+def test_a_film_that_only_a_duplicate_ties_to_the_other_split_follows_it() -> None:
+    cases = tuple(Case(name, Path("absent")) for name in ("known", "copy", "stranger", "torn"))
+    other = Split("whole", {"fold1": ("known", "x"), "fold2": ("twin", "y")}, 7, "by hand")
+    result = follow(Manifest("bones", cases), other, groups=[("copy", "twin"), ("torn", "x", "y")])
+    assert result.parts == {"fold1": ("known",), "fold2": ("copy",), LEFT_OUT: ("stranger", "torn")}
+    assert other.hash in result.method
+    with pytest.raises(InvalidDataset, match="no case of bones"):
+        follow(Manifest("bones", cases[2:3]), other)
+
+
+def test_bone_folds_and_detector_folds_agree() -> None:
+    """A film whose bones are learnt in a fold is never one that the detector of that fold is judged on."""
+    bones, whole = (Split.read(SPLITS / name) for name in ("bone-folds.json", "folds.json"))
+    assert len(bones.part_of()) == 336
+    assert bones.part_of().items() <= whole.part_of().items()
+    assert whole.hash in bones.method
+    for part in whole.parts:
+        assert not set(bones.fold(part).parts["train"]) & set(whole.parts[part])
+        assert set(bones.fold(part).parts["valid"]) <= set(whole.fold(part).parts["valid"])

@@ -96,6 +96,7 @@ def audit(place: Path, format_name: str, images: Path | None, json_file: Path | 
 @click.option("--fractions", help="Shares of train, valid and, if there are three, test: 0.8,0.2.")
 @click.option("--folds", type=int, help="This many equal folds instead.")
 @click.option("--official", is_flag=True, help="FracAtlas' own lists, freed of their leaks.")
+@click.option("--follow", "other", type=_PLACE, help="The parts of this split instead, for the films that it knows.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another dealing.")
 @_out_option
 def split(
@@ -105,6 +106,7 @@ def split(
     fractions: str | None,
     folds: int | None,
     official: bool,
+    other: Path | None,
     seed: int,
     out: Path | None,
 ) -> None:
@@ -115,15 +117,18 @@ def split(
       osteon data split FracAtlas --fractions 0.8,0.2 --seed 0 --out split.json
       osteon data split FracAtlas --folds 5 --out folds.json
       osteon data split FracAtlas --official --out official.json
+      osteon data split bones/instances.json --images FracAtlas --follow folds.json --out bone-folds.json
     """
-    if sum((fractions is not None, folds is not None, official)) > 1:
-        raise click.UsageError("give one of --fractions, --folds and --official")
+    if sum((fractions is not None, folds is not None, official, other is not None)) > 1:
+        raise click.UsageError("give one of --fractions, --folds, --official and --follow")
     shares = _shares(fractions or "0.8,0.2")
     manifest = _open(place, format_name, images)
     with bars() as report_progress:
         groups = duplicates.duplicate_groups(manifest, partial(report_progress, "comparing pictures"))
     if official:
         made = splitting.official_split(manifest, groups, seed=seed)
+    elif other is not None:
+        made = splitting.follow(manifest, splitting.Split.read(other), groups=groups)
     elif folds is not None:
         made = splitting.split_folds(manifest, folds=folds, seed=seed, groups=groups)
     else:

@@ -29,11 +29,12 @@ def painted(case: Case, *, ignore: bool, shape: tuple[int, int]) -> Mask:
     mask = np.zeros(shape, np.uint8)
     for instance in case.instances or ():
         if instance.ignore == ignore and instance.label not in NOT_BONE:
-            _paint(mask, instance)
+            paint(mask, instance)
     return mask
 
 
-def _paint(mask: Mask, instance: Instance) -> None:
+def paint(mask: Mask, instance: Instance) -> None:
+    """Set to 255 what the instance's mask and polygons cover, to a sixteenth of a pixel."""
     if instance.mask is not None:
         mask[instance.mask] = 255
     for polygon in instance.polygons:

@@ -184,6 +184,40 @@ def official_split(manifest: Manifest, groups: Groups, *, seed: int = 0, valid_s
     return Split(manifest.name, {part: tuple(sorted(parts[part])) for part in parts if parts[part]}, seed, method)
 
 
+def follow(manifest: Manifest, other: Split, *, groups: Groups = ()) -> Split:
+    """Every case in the part that it, or a duplicate of it, has in another split, so that both can be trained.
+
+    A model that learns from this split's `fold1.train` has then seen nothing that the other validates on in `fold1`.
+    A case that the other split does not know, nor any duplicate of it, is left out; so is one whose duplicates lie in
+    several parts of the other.
+
+    Args:
+        manifest: the cases, such as the outlined films of a data set.
+        other: a split of the whole data set.
+        groups: names that must stay together; names that only the other split knows count too.
+
+    Raises:
+        InvalidDataset: two cases have one name, or the splits have no case in common.
+    """
+    part_of = other.part_of()
+    together = {name: group for group in joined(groups) for name in group}
+    parts: dict[str, list[str]] = {part: [] for part in other.parts}
+    left_out: list[str] = []
+    for block in _blocks(manifest.cases, groups):
+        names = {name for case in block for name in (case.name, *together.get(case.name, ()))}
+        found = {part_of[name] for name in names if name in part_of}
+        chosen = parts[found.pop()] if len(found) == 1 else left_out
+        chosen += [case.name for case in block]
+    if not any(parts.values()):
+        raise InvalidDataset(
+            f"no case of {manifest.name} is in the split of {other.name}", hint="give the split of the same films"
+        )
+    dealt = {part: tuple(sorted(names)) for part, names in parts.items()}
+    if left_out:
+        dealt[LEFT_OUT] = tuple(sorted({*left_out, *dealt.get(LEFT_OUT, ())}))
+    return Split(manifest.name, dealt, other.seed, f"follows the split {other.hash} of {other.name}")
+
+
 def _blocks(cases: Sequence[Case], groups: Groups) -> list[tuple[Case, ...]]:
     """Cases that must stay together; those without a group alone."""
     by_name = {case.name: case for case in cases}

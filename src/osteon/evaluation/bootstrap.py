@@ -80,8 +80,8 @@ def intervals(
     figures = table.main_figures if brief else table.figures
     rng = np.random.default_rng(seed)
     names = list(figures(np.ones(len(judged), np.int64)))
-    values = np.array([list(figures(_drawn(table.fractured, rng)).values()) for _ in range(samples)])
-    found = {name: _percentile(values[:, i], level) for i, name in enumerate(names)}
+    values = np.array([list(figures(drawn_weights(table.fractured, rng)).values()) for _ in range(samples)])
+    found = {name: percentile(values[:, i], level) for i, name in enumerate(names)}
     for name, rows in table.at_cuts.items():
         called = rows[:, 0] > 0
         for figure, right in (("sensitivity", called[table.fractured]), ("specificity", ~called[~table.fractured])):
@@ -90,8 +90,8 @@ def intervals(
     return found
 
 
-def _drawn(fractured: Flags, rng: np.random.Generator) -> Weights:
-    """How often each picture is in a sample."""
+def drawn_weights(fractured: Flags, rng: np.random.Generator) -> Weights:
+    """How often each picture is in a sample; those with and without a fracture are drawn apart."""
     weights = np.zeros(len(fractured), np.int64)
     for kind in (np.flatnonzero(fractured), np.flatnonzero(~fractured)):
         if kind.size:
@@ -99,7 +99,8 @@ def _drawn(fractured: Flags, rng: np.random.Generator) -> Weights:
     return weights
 
 
-def _percentile(values: NDArray[np.float64], level: float) -> Interval:
+def percentile(values: NDArray[np.float64], level: float = 0.95) -> Interval:
+    """The ends between which this share of the known values lies; NaN where none is known."""
     known = values[~np.isnan(values)]
     if known.size == 0:
         return Interval(math.nan, math.nan)
@@ -108,7 +109,7 @@ def _percentile(values: NDArray[np.float64], level: float) -> Interval:
 
 
 @dataclass(frozen=True, eq=False)
-class _Ranking:
+class Ranking:
     """Detections of some pictures, best first: (n,) picture of each, (n,) hits by IoU threshold; truths by picture."""
 
     picture: NDArray[np.intp]
@@ -116,7 +117,7 @@ class _Ranking:
     truths: NDArray[np.int64]
 
     @classmethod
-    def of(cls, judged: Sequence[Judged], kept: Flags, thresholds: Sequence[float]) -> "_Ranking":
+    def of(cls, judged: Sequence[Judged], kept: Flags, thresholds: Sequence[float]) -> "Ranking":
         chosen = [int(i) for i in np.flatnonzero(kept)]
         counts = [len(judged[i].found) for i in chosen]
         scores = np.concatenate([judged[i].found.scores for i in chosen] or [np.zeros(0, np.float32)])
@@ -169,8 +170,8 @@ class MatchTable:
     """
 
     fractured: Flags
-    ranking: _Ranking
-    ranking_fractured: _Ranking
+    ranking: Ranking
+    ranking_fractured: Ranking
     levels: NDArray[np.intp]
     overlaps: NDArray[np.float32]
     within: NDArray[np.float32]
@@ -191,8 +192,8 @@ class MatchTable:
             at_cuts[name] = np.array(rows, np.int64).reshape(-1, 3)
         return cls(
             fractured,
-            _Ranking.of(judged, np.ones(len(judged), np.bool_), (0.5,)),
-            _Ranking.of(judged, fractured, ious),
+            Ranking.of(judged, np.ones(len(judged), np.bool_), (0.5,)),
+            Ranking.of(judged, fractured, ious),
             np.unique(best, return_inverse=True)[1],
             best_iou(judged, min_score=0.0),
             image_average_precision(judged),

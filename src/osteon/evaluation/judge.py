@@ -59,7 +59,7 @@ def record_detector(
     """
     known = [case for case in cases if truth_known(case)]
     pictures = []
-    for case, radiograph, square in _squares(known, session.card.side_px, progress):
+    for case, radiograph, square in squares(known, session.card.side_px, progress):
         boxes, scores = session.run(square.pixels)
         found = candidates(boxes, scores, square.placement, min_score=MIN_SCORE)
         noted = facts(case, height_px=radiograph.height_px, width_px=radiograph.width_px)
@@ -74,11 +74,11 @@ def judge_gate(session: Session, cases: Sequence[Case], *, progress: Progress | 
     """The gate's answer on every case that can be read."""
     return [
         reading(case, session.run(square.pixels)[0][0], square.placement)
-        for case, _, square in _squares(cases, session.card.side_px, progress)
+        for case, _, square in squares(cases, session.card.side_px, progress)
     ]
 
 
-def _squares(
+def squares(
     cases: Sequence[Case], side_px: int, progress: Progress | None
 ) -> Iterator[tuple[Case, Radiograph, Letterboxed]]:
     """The readable cases, letterboxed ahead of their use by one thread, a few at a time."""
