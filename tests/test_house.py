@@ -24,14 +24,15 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "osteon"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-_BASE = {"errors", "geometry", "limits", "radiograph", "findings", "grey"}
+_BASE = {"errors", "anatomy", "geometry", "limits", "radiograph", "findings", "grey"}
 _READING = _BASE | {"preprocess", "files", "dicom"}
 SEES = {
     "errors": set[str](),
+    "anatomy": set[str](),
     "geometry": {"errors"},
     "limits": {"errors"},
     "radiograph": {"errors"},
-    "findings": {"errors", "geometry"},
+    "findings": {"errors", "anatomy", "geometry"},
     "grey": {"errors", "radiograph"},
     "preprocess": _BASE,
     "files": _READING,

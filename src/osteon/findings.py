@@ -7,6 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from osteon.anatomy import Language, Third, suspected
+
 SCHEMA_VERSION = 1
 
 Grade = Literal["fracture", "doubt"]
@@ -39,18 +41,98 @@ class BoneEvidence:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class Bone:
+    """One bone (or implant) of a radiograph, complete where others overlap it.
+
+    Attributes:
+        label: a key of `anatomy.BONES`.
+        score: the model's, 0 to 1.
+        box_xyxy_px: its box in image pixels.
+        corner_xy_px: the image pixel that the mask's upper left pixel is.
+        mask: (h, w) bool, the part of the picture that holds the bone; perhaps 0 pixels large.
+    """
+
+    label: str
+    score: float
+    box_xyxy_px: BoxXyxy
+    corner_xy_px: tuple[int, int]
+    mask: NDArray[np.bool_] = field(repr=False)
+
+    @property
+    def area_px(self) -> int:
+        """Pixels of the mask that are bone."""
+        return int(np.count_nonzero(self.mask))
+
+    def on(self, height_px: int, width_px: int) -> NDArray[np.bool_]:
+        """(height_px, width_px) bool mask of the whole picture; what lies beyond its border is cut off."""
+        whole = np.zeros((height_px, width_px), np.bool_)
+        x, y = self.corner_xy_px
+        height, width = self.mask.shape
+        rows, columns = slice(max(y, 0), max(y + height, 0)), slice(max(x, 0), max(x + width, 0))
+        seen = whole[rows, columns]
+        up, left = max(-y, 0), max(-x, 0)
+        seen[:] = self.mask[up : up + seen.shape[0], left : left + seen.shape[1]]
+        return whole
+
+    def to_json(self) -> dict[str, Any]:
+        """An object of `bones`; pixels rounded to 1 place, the score to 4."""
+        return {
+            "label": self.label,
+            "score": round(self.score, 4),
+            "box_xyxy_px": [round(v, 1) for v in self.box_xyxy_px],
+            "area_px": self.area_px,
+        }
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """The bone that a fracture's box lies on.
+
+    Attributes:
+        label: a key of `anatomy.BONES`; None where it is not clear which, or the box lies on none.
+        overlap: share of the bone within the box that belongs to this label, 0 to 1, the box's middle counting most.
+        confidence: by how much the label leads before the next, weighted by the bones' scores, 0 to 1.
+        third: of the bone's shaft, where it can be told.
+        outside: bones were found, and the box lies on none of them.
+    """
+
+    label: str | None
+    overlap: float
+    confidence: float
+    third: Third | None = None
+    outside: bool = False
+
+    def text(self, language: Language) -> str:
+        """The finding in words."""
+        return suspected(self.label, self.third, language, outside=self.outside)
+
+    def to_json(self) -> dict[str, Any]:
+        """What it adds to an object of `fractures`; numbers rounded to 4 places."""
+        return {
+            "bone": self.label,
+            "bone_overlap": round(self.overlap, 4),
+            "bone_confidence": round(self.confidence, 4),
+            "bone_third": self.third,
+            "outside_bone": self.outside,
+            "text": {"en": self.text("en"), "ru": self.text("ru")},
+        }
+
+
 @dataclass(frozen=True)
 class Fracture:
     """A box around a suspected fracture, in image pixels.
 
     `score` is the detector's raw output, `probability` its calibrated meaning; `grade` is the highest operating
-    point that the score reaches, None for a mere candidate below both.
+    point that the score reaches, None for a mere candidate below both; `anchor` the bone that it lies on, where
+    bones were asked for.
     """
 
     box_xyxy_px: BoxXyxy
     score: float
     probability: float
     grade: Grade | None
+    anchor: Anchor | None = None
 
     def to_json(self) -> dict[str, Any]:
         """An object of `fractures`; pixels rounded to 1 place, numbers to 4."""
@@ -59,6 +141,7 @@ class Fracture:
             "score": round(self.score, 4),
             "probability": round(self.probability, 4),
             "grade": self.grade,
+            **(self.anchor.to_json() if self.anchor else {}),
         }
 
 
@@ -80,7 +163,9 @@ class Findings:
     """Everything Osteon says of one radiograph.
 
     `fractures` reach the doubt operating point; `candidates` are the boxes below it that the caller asked for
-    with a lower `min_score`. `timing_ms` has `read`, `gate`, `detect` (where it ran) and `total`, in milliseconds.
+    with a lower `min_score`. `timing_ms` has `read`, `gate`, `detect` and `bones` (where they ran) and `total`, in
+    milliseconds. `bones` are the single bones, best score first, found by the model `instances`; None where nobody
+    asked for them.
     """
 
     source: str
@@ -94,9 +179,11 @@ class Findings:
     detector: ModelRef | None
     timing_ms: Mapping[str, float] = field(compare=False)
     candidates: tuple[Fracture, ...] = ()
+    bones: tuple[Bone, ...] | None = field(default=None, compare=False)
+    instances: ModelRef | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The finding as a JSON object; `candidates` only where there are any."""
+        """The finding as a JSON object; `candidates` only where there are any, `bones` only where asked for."""
         value: dict[str, Any] = {
             "source": self.source,
             "sha256": self.sha256,
@@ -113,6 +200,9 @@ class Findings:
         }
         if self.candidates:
             value["candidates"] = [candidate.to_json() for candidate in self.candidates]
+        if self.bones is not None:
+            value["bones"] = [bone.to_json() for bone in self.bones]
+            value["models"]["bones"] = self.instances.to_json() if self.instances else None
         return value
 
 

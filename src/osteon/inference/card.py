@@ -13,7 +13,7 @@ from osteon.errors import ModelMismatch
 
 METADATA_KEY = "osteon.card"
 
-Task = Literal["gate", "detector"]
+Task = Literal["gate", "detector", "bones"]
 Layout = Literal["osteon", "yolo", "yolo-nms"]
 """What goes in and comes out; see `layouts`."""
 
@@ -54,12 +54,12 @@ class Card:
 
     Attributes:
         name: e.g. "osteon-gate".
-        task: gate or detector.
+        task: gate, detector or bones (single bones; see `bones`).
         version: of the release.
         arch: architecture and starting weights, in words.
         side_px: side of the square input, (1, 1, side_px, side_px) float32 in [0, 1] from `preprocess.letterbox`.
         labels: what the outputs stand for.
-        operating_points: gate: `area_fraction` and `confidence`; detector: `fracture` and `doubt`.
+        operating_points: gate: `area_fraction` and `confidence`; detector: `fracture` and `doubt`; bones: `bone`.
         licence: SPDX name of the weights' licence.
         training_data: what it was trained on, and where that comes from.
         split_hash: of the split that it was trained and validated on.

@@ -11,6 +11,8 @@ USES = {
     "The first stage of Osteon: what it turns away never reaches the fracture detector.",
     "detector": "Draws boxes around suspected fractures on radiographs that have passed the gate. "
     "One class; it does not name the bone or the kind of fracture.",
+    "bones": "Outlines each bone, and metal, as an object of its own and names it, so that a suspected fracture can be "
+    "told by the bone that it lies on. Run only where somebody asks for bones.",
 }
 
 

@@ -1,0 +1,134 @@
+"""Bones: labels, names in English and Russian, which end is which, colours. The only label table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+Language = Literal["en", "ru"]
+Third = Literal["proximal", "middle", "distal"]
+Colour = tuple[int, int, int]
+"""Red, green, blue, 0 to 255."""
+
+BONE = "bone"
+"""A bone that is not named: of a model of one class, or a heap that cannot be told apart."""
+IMPLANT = "implant"
+"""Metal; no bone."""
+
+
+@dataclass(frozen=True)
+class BoneName:
+    """A label's meaning.
+
+    Attributes:
+        en: name in English.
+        ru: name in Russian, nominative.
+        colour: of its outline in overlays.
+        long: it has a shaft that is told in thirds.
+        proximal: labels of the bones beyond its proximal end (a clavicle's: its sternal end).
+        distal: labels of the bones beyond its distal end.
+    """
+
+    en: str
+    ru: str
+    colour: Colour
+    long: bool = False
+    proximal: frozenset[str] = frozenset()
+    distal: frozenset[str] = frozenset()
+
+    def name(self, language: Language) -> str:
+        """The name in a language."""
+        return self.en if language == "en" else self.ru
+
+
+def _long(en: str, ru: str, colour: Colour, *, proximal: str, distal: str) -> BoneName:
+    return BoneName(en, ru, colour, True, frozenset(proximal.split()), frozenset(distal.split()))
+
+
+_HAND = "carpals metacarpal phalanx"
+_FOOT = "talus calcaneus tarsals metatarsal phalanx"
+
+BONES: Mapping[str, BoneName] = MappingProxyType(
+    {
+        "humerus": _long(
+            "humerus", "плечевая кость", (255, 127, 80), proximal="scapula clavicle", distal="radius ulna"
+        ),
+        "radius": _long("radius", "лучевая кость", (80, 200, 255), proximal="humerus", distal=_HAND),
+        "ulna": _long("ulna", "локтевая кость", (255, 105, 180), proximal="humerus", distal=_HAND),
+        "carpals": BoneName("carpal bones", "кости запястья", (255, 215, 0)),
+        "metacarpal": _long(
+            "metacarpal", "пястная кость", (124, 252, 0), proximal="carpals radius ulna", distal="phalanx"
+        ),
+        "phalanx": _long(
+            "phalanx",
+            "фаланга",
+            (186, 140, 255),
+            proximal="metacarpal metatarsal carpals tarsals radius ulna calcaneus talus",
+            distal="",
+        ),
+        "femur": _long("femur", "бедренная кость", (255, 160, 122), proximal="pelvis", distal="tibia fibula patella"),
+        "tibia": _long("tibia", "большеберцовая кость", (64, 224, 208), proximal="femur patella", distal=_FOOT),
+        "fibula": _long("fibula", "малоберцовая кость", (255, 182, 40), proximal="femur patella", distal=_FOOT),
+        "patella": BoneName("patella", "надколенник", (154, 205, 50)),
+        "talus": BoneName("talus", "таранная кость", (135, 160, 255)),
+        "calcaneus": BoneName("calcaneus", "пяточная кость", (240, 128, 128)),
+        "tarsals": BoneName("tarsal bones", "кости предплюсны", (240, 230, 140)),
+        "metatarsal": _long(
+            "metatarsal",
+            "плюсневая кость",
+            (0, 250, 154),
+            proximal="tarsals talus calcaneus tibia fibula",
+            distal="phalanx",
+        ),
+        "pelvis": BoneName("pelvic bone", "тазовая кость", (100, 149, 237)),
+        "sacrum": BoneName("sacrum", "крестец", (218, 112, 214)),
+        "spine": BoneName("spine", "позвоночник", (210, 180, 140)),
+        "scapula": BoneName("scapula", "лопатка", (60, 220, 120)),
+        "clavicle": _long("clavicle", "ключица", (255, 99, 160), proximal="spine", distal="scapula humerus"),
+        "rib": BoneName("rib", "ребро", (176, 196, 222)),
+        IMPLANT: BoneName("implant", "имплантат", (255, 255, 255)),
+        BONE: BoneName("bone", "кость", (0, 190, 200)),
+    }
+)
+"""Every label that instances of a picture may have; the categories of the bone outlines."""
+
+_THIRDS: Mapping[Third, tuple[str, str]] = MappingProxyType(
+    {
+        "proximal": ("proximal third", "проксимальная треть"),
+        "middle": ("middle third", "средняя треть"),
+        "distal": ("distal third", "дистальная треть"),
+    }
+)
+_SUSPECTED = ("suspected fracture", "подозрение на перелом")
+_OUTSIDE = ("suspected fracture outside of the bones found", "подозрение на перелом вне найденных костей")
+
+
+def bone_name(label: str) -> BoneName:
+    """A label's meaning; one that the table lacks (a model of somebody else's) stands for itself.
+
+    >>> bone_name("radius").ru, bone_name("hamate").en
+    ('лучевая кость', 'hamate')
+    """
+    return BONES.get(label) or BoneName(label, label, BONES[BONE].colour)
+
+
+def suspected(label: str | None, third: Third | None, language: Language, *, outside: bool = False) -> str:
+    """The text of a finding: where the fracture is suspected, as far as it can be told.
+
+    Args:
+        label: of the bone; None where that is not clear.
+        third: of its shaft, where the position can be told.
+        outside: the box lies on no bone that was found.
+
+    >>> suspected("radius", "distal", "en")
+    'suspected fracture: radius, distal third'
+    >>> suspected("tibia", "middle", "ru"), suspected(None, None, "ru")
+    ('подозрение на перелом: большеберцовая кость, средняя треть', 'подозрение на перелом')
+    """
+    place = 0 if language == "en" else 1
+    if outside:
+        return _OUTSIDE[place]
+    if label is None or label == BONE:  # that it is a bone need not be said
+        return _SUSPECTED[place]
+    parts = [bone_name(label).name(language), *([_THIRDS[third][place]] if third else [])]
+    return f"{_SUSPECTED[place]}: {', '.join(parts)}"
