@@ -26,6 +26,7 @@ class Instance:
         polygons: its outline, one polygon for each part; empty where only a box is known.
         mask: (height, width) bool, where the source gives pixels instead of an outline.
         ignore: the region is neither the object nor background: leave it out of loss and score.
+        score: how sure the model was that drew it, 0 to 1; None where a person did.
     """
 
     label: str
@@ -33,6 +34,7 @@ class Instance:
     polygons: tuple[Polygon, ...] = ()
     mask: NDArray[np.bool_] | None = field(default=None, repr=False)
     ignore: bool = False
+    score: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -109,7 +109,8 @@ def _instance(annotation: Mapping[str, Any], label: str, size: tuple[Any, Any]) 
     if box is None:
         return None
     ignore = bool(annotation.get("iscrowd") or annotation.get("ignore") or label == IGNORE)
-    return Instance(label, box, polygons, mask, ignore)
+    score = annotation.get("score")
+    return Instance(label, box, polygons, mask, ignore, None if score is None else float(score))
 
 
 def _outline(segmentation: Any, size: tuple[Any, Any]) -> tuple[tuple[Polygon, ...], Mask | None]:
@@ -200,7 +201,7 @@ def _annotation(instance: Instance) -> dict[str, Any]:
         "area": area,
         "iscrowd": int(instance.ignore),
         "ignore": int(instance.ignore),
-    }
+    } | ({} if instance.score is None else {"score": instance.score})
 
 
 def _image(image_id: int, case: Case) -> dict[str, Any]:

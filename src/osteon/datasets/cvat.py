@@ -1,17 +1,22 @@
 """CVAT for images 1.1 (XML), both ways: polygons, masks, boxes (also rotated), tags.
 
 A polygon in several parts is several `polygon` elements with one `group_id`, which is how CVAT itself joins shapes.
-A box that is not the one around the outline, and the ignore flag, travel as attributes of the shape.
+A box that is not the one around the outline, the ignore flag and a model's score travel as attributes of the shape.
+CVAT keeps attributes only where the task's labels declare them: `label_settings` gives those to paste into the task.
+Smaller objects lie above larger ones (`z_order`), so that a click reaches them.
 """
 
+import json
 import math
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from osteon.anatomy import bone_name
 from osteon.datasets import xml_files
 from osteon.datasets.case import Case, Instance, Manifest, Polygon
 from osteon.datasets.labels import FRACTURE_LABELS, IGNORE, shows_fracture
@@ -24,6 +29,8 @@ from osteon.geometry import box_of_points
 _NOT_FRACTURED = frozenset({"not_fractured", "normal", "no_fracture"})
 _SHAPES = ("polygon", "box", "mask")
 _UNUSED = ("polyline", "points", "ellipse", "cuboid", "skeleton")
+_ATTRIBUTES = (("score", "text", ""), ("ignore", "checkbox", "false"), ("osteon_box", "text", ""))
+"""Of shapes: name, CVAT's kind of input, and what it holds where nobody said anything."""
 
 
 def read(file: Path, *, images: Path | None = None) -> Manifest:
@@ -101,7 +108,7 @@ class _Shape:
 
 
 def _join_groups(element: ET.Element, height: int, width: int) -> Iterator[Instance]:
-    """Polygons of one label and group become one instance, at the place of the first."""
+    """Polygons of one label and group become one instance, at the place of the first; ignored if any part is."""
     joined: dict[object, _Shape] = {}
     for number, child in enumerate(element):
         if child.tag not in _SHAPES:
@@ -116,7 +123,8 @@ def _join_groups(element: ET.Element, height: int, width: int) -> Iterator[Insta
 def _merge(first: _Shape, second: _Shape) -> _Shape:
     polygons = first.instance.polygons + second.instance.polygons
     box = first.instance.box_xyxy_px if first.own_box else box_of_points(np.concatenate(polygons))
-    return replace(first, instance=replace(first.instance, polygons=polygons, box_xyxy_px=box))
+    ignore = first.instance.ignore or second.instance.ignore
+    return replace(first, instance=replace(first.instance, polygons=polygons, box_xyxy_px=box, ignore=ignore))
 
 
 def _read_shape(element: ET.Element, height: int, width: int) -> _Shape:
@@ -130,13 +138,14 @@ def _read_shape(element: ET.Element, height: int, width: int) -> _Shape:
     elif float(element.get("rotation", "0")):
         polygons = (_corners(element),)
     box = _shape_box(element, polygons, mask)
-    own_box = "osteon_box" in attributes
+    own_box = bool(attributes.get("osteon_box"))
     if own_box:
         x0, y0, x1, y1 = map(float, attributes["osteon_box"].split(","))
         box = (x0, y0, x1, y1)
     label = element.attrib["label"]
     ignore = label == IGNORE or attributes.get("ignore", "").lower() == "true"
-    return _Shape(Instance(label, box, polygons, mask, ignore), element.get("group_id", ""), own_box)
+    score = float(attributes["score"]) if attributes.get("score") else None
+    return _Shape(Instance(label, box, polygons, mask, ignore, score), element.get("group_id", ""), own_box)
 
 
 def _shape_box(element: ET.Element, polygons: tuple[Polygon, ...], mask: Mask | None) -> BoxXyxy:
@@ -188,19 +197,64 @@ def write(manifest: Manifest, file: Path) -> None:
     root = ET.Element("annotations")
     ET.SubElement(root, "version").text = "1.1"
     labels = ET.SubElement(ET.SubElement(ET.SubElement(root, "meta"), "task"), "labels")
-    for label in sorted({instance.label for case in manifest for instance in case.instances or ()}):
-        ET.SubElement(ET.SubElement(labels, "label"), "name").text = label
+    for setting in label_settings({instance.label for case in manifest for instance in case.instances or ()}):
+        _write_label(labels, setting)
     for number, case in enumerate(manifest):
         _write_case(root, number, case)
     xml_files.write(root, file)
+
+
+def label_settings(labels: Iterable[str]) -> list[dict[str, Any]]:
+    """The labels as CVAT's "Raw" field of a new task takes them: colours of anatomy, and the attributes that we write.
+
+    >>> label_settings(["radius"])[0]["color"]
+    '#50c8ff'
+    """
+    return [
+        {
+            "name": label,
+            "color": "#" + "".join(f"{value:02x}" for value in bone_name(label).colour),
+            "type": "any",
+            "attributes": [
+                {
+                    "name": name,
+                    "input_type": kind,
+                    "mutable": False,
+                    "values": [default] if default else [],
+                    "default_value": default,
+                }
+                for name, kind, default in _ATTRIBUTES
+            ],
+        }
+        for label in sorted(set(labels))
+    ]
+
+
+def write_label_settings(labels: Iterable[str], file: Path) -> None:
+    """A file with the labels to paste into CVAT's "Raw" field of a new task."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(label_settings(labels), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _write_label(parent: ET.Element, setting: dict[str, Any]) -> None:
+    label = ET.SubElement(parent, "label")
+    for key in ("name", "color", "type"):
+        ET.SubElement(label, key).text = setting[key]
+    attributes = ET.SubElement(label, "attributes")
+    for given in setting["attributes"]:
+        attribute = ET.SubElement(attributes, "attribute")
+        texts = given | {"mutable": str(given["mutable"]), "values": "\n".join(given["values"])}
+        for key in ("name", "mutable", "input_type", "default_value", "values"):
+            ET.SubElement(attribute, key).text = texts[key]
 
 
 def _write_case(root: ET.Element, number: int, case: Case) -> None:
     height, width = known_size(case)
     attributes = {"id": str(number), "name": case.name, "width": str(width), "height": str(height)}
     element = ET.SubElement(root, "image", attributes | ({"subset": case.split} if case.split else {}))
-    for group, instance in enumerate(case.instances or (), start=1):
-        for shape in _write_shapes(instance, group):
+    instances = case.instances or ()
+    for group, (instance, z_order) in enumerate(zip(instances, _z_orders(instances), strict=True), start=1):
+        for shape in _write_shapes(instance, group, z_order):
             element.append(shape)
     for label, holds in (
         ("fractured", case.fractured is True),
@@ -215,8 +269,26 @@ def _write_case(root: ET.Element, number: int, case: Case) -> None:
         ET.SubElement(tag, "attribute", {"name": "pseudonym"}).text = case.patient
 
 
-def _write_shapes(instance: Instance, group: int) -> Iterator[ET.Element]:
-    common = {"label": instance.label, "source": "manual", "occluded": "0", "z_order": "0"}
+def _z_orders(instances: Sequence[Instance]) -> list[int]:
+    """For each instance one more than the highest of the larger ones whose boxes it meets."""
+    boxes = np.array([instance.box_xyxy_px for instance in instances], np.float64).reshape(-1, 4)
+    areas = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
+    orders = [0] * len(instances)
+    done: list[int] = []
+    for index in map(int, np.argsort(-areas, kind="stable")):
+        below = [
+            other
+            for other in done
+            if (np.minimum(boxes[index, 2:], boxes[other, 2:]) > np.maximum(boxes[index, :2], boxes[other, :2])).all()
+        ]
+        orders[index] = max((orders[other] + 1 for other in below), default=0)
+        done.append(index)
+    return orders
+
+
+def _write_shapes(instance: Instance, group: int, z_order: int) -> Iterator[ET.Element]:
+    source = "manual" if instance.score is None else "auto"
+    common = {"label": instance.label, "source": source, "occluded": "0", "z_order": str(z_order)}
     box = ",".join(repr(float(value)) for value in instance.box_xyxy_px)
     drawn: BoxXyxy | None = None
     if instance.mask is not None:
@@ -235,8 +307,11 @@ def _write_shapes(instance: Instance, group: int) -> Iterator[ET.Element]:
         elements = [ET.Element("box", common | dict(corners))]
     if drawn != instance.box_xyxy_px:
         ET.SubElement(elements[0], "attribute", {"name": "osteon_box"}).text = box
-    if instance.ignore and instance.label != IGNORE:
-        ET.SubElement(elements[0], "attribute", {"name": "ignore"}).text = "true"
+    for element in elements:
+        if instance.ignore and instance.label != IGNORE:
+            ET.SubElement(element, "attribute", {"name": "ignore"}).text = "true"
+        if instance.score is not None:
+            ET.SubElement(element, "attribute", {"name": "score"}).text = repr(instance.score)
     yield from elements
 
 

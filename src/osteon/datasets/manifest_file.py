@@ -83,6 +83,8 @@ def _instance_to_json(item: Instance) -> dict[str, Any]:
         value["mask"] = {"size": list(item.mask.shape), "counts": compress(coco_runs(item.mask))}
     if item.ignore:
         value["ignore"] = True
+    if item.score is not None:
+        value["score"] = item.score
     return value
 
 
@@ -107,4 +109,4 @@ def _instance_from_json(value: Mapping[str, Any]) -> Instance:
     if "mask" in value:
         height, width = value["mask"]["size"]
         mask = coco_mask(decompress(value["mask"]["counts"]), height, width)
-    return Instance(value["label"], (x0, y0, x1, y1), polygons, mask, bool(value.get("ignore")))
+    return Instance(value["label"], (x0, y0, x1, y1), polygons, mask, bool(value.get("ignore")), value.get("score"))

@@ -1,6 +1,8 @@
 """Picture files on disk: which there are, where a named one lies, how large one is as a person sees it."""
 
+import unicodedata
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
@@ -25,22 +27,40 @@ def _is_hidden(path: Path, folder: Path) -> bool:
 
 
 class PictureIndex:
-    """Finds pictures below a folder by the relative path or, failing that, by the bare name that a source gives."""
+    """Finds pictures below a folder by the relative path or, failing that, by its end that a source gives.
+
+    Letters are compared in one Unicode form: a disk or a tool may take "é" apart.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._by_name: dict[str, Path] | None = None
+        self._by_name: dict[str, list[Path]] | None = None
 
     def find(self, name: str) -> Path | None:
-        """Where the picture called `name` lies, or None; the folders are searched through at the first need."""
+        """Where the picture called `name` lies, or None; the folders are searched through at the first need.
+
+        Of several pictures with the file's bare name, the one whose path agrees furthest from its end on; the first
+        of those that agree equally far.
+        """
         direct = self._folder / name
         if direct.is_file():
             return direct
         if self._by_name is None:
             self._by_name = {}
             for path in pictures_below(self._folder):
-                self._by_name.setdefault(path.name, path)
-        return self._by_name.get(Path(name.replace("\\", "/")).name)
+                self._by_name.setdefault(_composed(path.name), []).append(path)
+        wanted = Path(_composed(name.replace("\\", "/")))
+        return max(self._by_name.get(wanted.name, ()), key=lambda path: _common_end(path, wanted), default=None)
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _common_end(path: Path, wanted: Path) -> int:
+    """How many of the last parts two paths share."""
+    pairs = zip(reversed(Path(_composed(str(path))).parts), reversed(wanted.parts), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def orientation(path: Path) -> int:
