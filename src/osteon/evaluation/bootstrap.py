@@ -118,6 +118,7 @@ class Ranking:
 
     @classmethod
     def of(cls, judged: Sequence[Judged], kept: Flags, thresholds: Sequence[float]) -> "Ranking":
+        """The detections of the pictures that are `kept`."""
         chosen = [int(i) for i in np.flatnonzero(kept)]
         counts = [len(judged[i].found) for i in chosen]
         scores = np.concatenate([judged[i].found.scores for i in chosen] or [np.zeros(0, np.float32)])

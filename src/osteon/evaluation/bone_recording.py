@@ -1,0 +1,114 @@
+"""A bones model run over drawn cases: ONNX Runtime, the same code as in the pipeline, no torch."""
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+
+from osteon.datasets.case import Case, Instance
+from osteon.datasets.masks import paint
+from osteon.datasets.rle import box_of_mask
+from osteon.errors import InvalidDataset
+from osteon.evaluation.bone_records import BoneOrigin, BoneRecords
+from osteon.evaluation.instances import Mask, Outlined
+from osteon.evaluation.judge import Progress, squares
+from osteon.evaluation.records import facts
+from osteon.findings import Bone, BoneEvidence
+from osteon.inference.bones import bones
+from osteon.inference.session import Session
+from osteon.radiograph import Radiograph
+
+MIN_SCORE = 0.02
+GATE_CUT = 0.5
+"""Probability over which stage 1 calls a pixel bone, as `evaluation.gate` has it."""
+Evidence = Callable[[Radiograph], BoneEvidence]
+"""The gate alone; `Pipeline.bone`."""
+
+
+def record_bones(
+    session: Session,
+    cases: Sequence[Case],
+    *,
+    split_hash: str = "",
+    part: str = "",
+    gate: Evidence | None = None,
+    gate_saw: frozenset[str] | None = None,
+    progress: Progress | None = None,
+) -> BoneRecords:
+    """The model's bones on every drawn case, down to a score of 0.02, beside the truth.
+
+    Args:
+        session: a bones model.
+        cases: those without outlines, and those that cannot be read, are left out.
+        split_hash: of the split that the cases are from, or "".
+        part: of that split.
+        gate: stage 1, to compare masks.
+        gate_saw: names of the cases that stage 1 was trained on; None: nobody said.
+        progress: reporter.
+
+    Raises:
+        InvalidDataset: nobody drew bones on any case.
+    """
+    known = [case for case in cases if case.instances and any(_drawn(item) for item in case.instances)]
+    if not known:
+        raise InvalidDataset("no outlines of bones in this data set or part", hint="give COCO or CVAT with polygons")
+    card, pictures = session.card, []
+    for case, radiograph, square in squares(known, card.side_px, progress):
+        height_px, width_px = radiograph.height_px, radiograph.width_px
+        boxes, scores, labels, masks = session.run(square.pixels)
+        found = bones(boxes, scores, labels, masks, square.placement, names=card.labels, min_score=MIN_SCORE)
+        truth, ignored = drawn(case, (height_px, width_px))
+        pictures.append(
+            Outlined(
+                case.name,
+                facts(case, height_px=height_px, width_px=width_px),
+                tuple(tight(bone, height_px, width_px) for bone in found),
+                truth,
+                ignored,
+                _bone_mask(gate(radiograph), (height_px, width_px)) if gate else None,
+                case.name in gate_saw if gate_saw is not None else None,
+            )
+        )
+    ref = session.ref
+    origin = BoneOrigin(ref.name, ref.version, ref.sha256, card.labels, card.cut("bone"), MIN_SCORE, split_hash, part)
+    return BoneRecords(origin, tuple(pictures))
+
+
+def drawn(case: Case, shape: tuple[int, int]) -> tuple[tuple[Bone, ...], Mask]:
+    """A case's outlined objects as bones, and the union of its ignored regions.
+
+    Args:
+        case: with instances; those without an outline or pixels are left out.
+        shape: (height, width) of the picture.
+    """
+    ignored = np.zeros(shape, np.uint8)
+    truth = []
+    for instance in case.instances or ():
+        if instance.ignore:
+            paint(ignored, instance)
+        elif _drawn(instance):
+            mask = np.zeros(shape, np.uint8)
+            paint(mask, instance)
+            truth.append(_cropped(Bone(instance.label, 1.0, instance.box_xyxy_px, (0, 0), mask > 0)))
+    return tuple(bone for bone in truth if bone.mask.size), ignored > 0
+
+
+def tight(bone: Bone, height_px: int, width_px: int) -> Bone:
+    """The same bone with the smallest crop that holds its mask, cut at the picture's border."""
+    return _cropped(Bone(bone.label, bone.score, bone.box_xyxy_px, (0, 0), bone.on(height_px, width_px)))
+
+
+def _cropped(bone: Bone) -> Bone:
+    x0, y0, x1, y1 = (int(value) for value in box_of_mask(bone.mask) or (0, 0, 0, 0))
+    return Bone(bone.label, bone.score, bone.box_xyxy_px, (x0, y0), bone.mask[y0:y1, x0:x1].copy())
+
+
+def _drawn(instance: Instance) -> bool:
+    return not instance.ignore and bool(instance.polygons or instance.mask is not None)
+
+
+def _bone_mask(evidence: BoneEvidence, shape: tuple[int, int]) -> Mask:
+    if evidence.probability_map is None:
+        return np.zeros(shape, np.bool_)
+    probabilities = cv2.resize(evidence.probability_map, shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(probabilities > GATE_CUT, np.bool_)
