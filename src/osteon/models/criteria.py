@@ -74,14 +74,17 @@ def assign(scores: Tensor, boxes: Tensor, points_xy: Tensor, truth_xyxy: Tensor)
 
     A point is as good as score^0.5 * IoU^6; one claimed by two boxes goes to the one that it overlaps most. The target
     score is that goodness, scaled so that the best point of a box aims at its IoU.
+
+    Args:
+        scores: (n,), or (k, n) where each truth has a class of its own.
     """
     count = len(points_xy)
     if len(truth_xyxy) == 0:
-        return Assignment(torch.full((count,), -1), scores.new_zeros(count))
+        return Assignment(points_xy.new_full((count,), -1, dtype=torch.long), scores.new_zeros(count))
     iou = pair_iou(truth_xyxy, boxes)
     margins = torch.cat([points_xy - truth_xyxy[:, None, :2], truth_xyxy[:, None, 2:] - points_xy], -1)
     inside = margins.amin(-1) > 0
-    goodness = scores[None] ** SCORE_POWER * iou**IOU_POWER * inside
+    goodness = scores.expand_as(iou) ** SCORE_POWER * iou**IOU_POWER * inside
     best, where = goodness.topk(min(TOP, count), dim=1)
     chosen = torch.zeros_like(inside).scatter_(1, where, best > 0)
     claimed = torch.where(chosen, iou, -1.0)

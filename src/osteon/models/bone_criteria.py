@@ -1,0 +1,125 @@
+"""Truth of single bones and the losses of models that find them; regions nobody could draw count neither way."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from osteon.models.criteria import assign, complete_iou, distribution_loss
+from osteon.models.points import decode
+
+JITTER = 0.08
+MASK_REGIONS = 16
+"""Most regions of one picture whose masks are learnt in a step."""
+MASK_SHARE = 2.0
+
+
+class BoneTargets(NamedTuple):
+    """Truth of a batch; k objects on a picture, boxes in model pixels.
+
+    Attributes:
+        boxes_xyxy: one (k, 4) tensor a picture.
+        labels: one (k,) tensor a picture, indices of classes.
+        masks: one (k, h, w) uint8 tensor of 0 and 1 a picture.
+        ignored: (b, h, w) uint8, 1 where nobody could draw: neither object nor background.
+    """
+
+    boxes_xyxy: list[Tensor]
+    labels: list[Tensor]
+    masks: list[Tensor]
+    ignored: Tensor
+
+    def to(self, where: torch.device) -> "BoneTargets":
+        """The same on a device."""
+        boxes, labels, masks = (
+            [value.to(where) for value in values] for values in (self.boxes_xyxy, self.labels, self.masks)
+        )
+        return BoneTargets(boxes, labels, masks, self.ignored.to(where))
+
+
+class PointPredictions(NamedTuple):
+    """What the points of all strides say of a batch.
+
+    Attributes:
+        logits: (b, n, c) class logits.
+        bins: (b, n, 4, k) logits of the distances left, top, right, bottom in strides.
+        points_xy: (n, 2) model pixels.
+        strides_px: (n,).
+    """
+
+    logits: Tensor
+    bins: Tensor
+    points_xy: Tensor
+    strides_px: Tensor
+
+
+def points_loss(predictions: PointPredictions, targets: BoneTargets) -> dict[str, Tensor]:
+    """Task-aligned scores and distribution boxes as in `criteria.detection_loss`, for several classes.
+
+    Points without an object inside an ignored region are left out of the scores.
+    """
+    logits, bins = predictions.logits.float(), predictions.bins.float()
+    points, strides = predictions.points_xy, predictions.strides_px
+    boxes = decode(bins, points, strides)
+    wanted, known = torch.zeros_like(logits), torch.ones_like(logits)
+    overlaps, edges, weights = [], [], []
+    for i, (truth, labels) in enumerate(zip(targets.boxes_xyxy, targets.labels, strict=True)):
+        scores = logits[i].detach().sigmoid()[:, labels].T if len(labels) else logits[i].detach().sigmoid()[:, 0]
+        assigned = assign(scores, boxes[i].detach(), points, truth)
+        positive = assigned.truth >= 0
+        known[i] = (positive | ~_inside(points, targets.ignored[i])).float()[:, None]
+        if not positive.any():
+            continue
+        chosen = assigned.truth[positive]
+        wanted[i, positive, labels[chosen]] = assigned.score[positive]
+        goal, place, stride = truth[chosen], points[positive], strides[positive, None]
+        distances = torch.cat([place - goal[:, :2], goal[:, 2:] - place], -1) / stride
+        overlaps.append(1 - complete_iou(boxes[i][positive], goal))
+        edges.append(distribution_loss(bins[i][positive], distances))
+        weights.append(assigned.score[positive])
+    total = wanted.sum().clamp(min=1)
+    entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    zero = logits.sum() * 0
+    weight = torch.cat(weights) if weights else logits.new_zeros(0)
+    return {
+        "score": (entropy * known).sum() / total,
+        "box": 5.0 * (torch.cat(overlaps) * weight).sum() / total if weights else zero,
+        "edge": (torch.cat(edges) * weight).sum() / total if weights else zero,
+    }
+
+
+def _inside(points_xy: Tensor, ignored: Tensor) -> Tensor:
+    """(n,) whether points lie in an (h, w) region."""
+    x = points_xy[:, 0].long().clamp(0, ignored.shape[1] - 1)
+    y = points_xy[:, 1].long().clamp(0, ignored.shape[0] - 1)
+    return ignored[y, x] > 0
+
+
+def regions_to_learn(boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:
+    """Boxes moved a little, as a detector's are, of at most `MASK_REGIONS` objects drawn at random, and which.
+
+    Returns:
+        (n, 4) boxes and (n,) indices.
+    """
+    chosen = torch.randperm(len(boxes_xyxy), device=boxes_xyxy.device)[:MASK_REGIONS]
+    boxes = boxes_xyxy[chosen]
+    sizes = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+    return boxes + (torch.rand_like(boxes) * 2 - 1) * JITTER * sizes, chosen
+
+
+def region_loss(logits: Tensor, shares: Tensor, unknown: Tensor) -> Tensor:
+    """Cross-entropy and Dice of (n, m, m) mask logits with the true share of each cell; the mean over regions.
+
+    Args:
+        unknown: (n, m, m) share of each cell that is ignored; cells that are not the object and mostly ignored are
+            left out.
+    """
+    if not len(logits):
+        return logits.sum() * 0
+    known = ((unknown < 0.5) | (shares > 0.5)).float()
+    entropy = functional.binary_cross_entropy_with_logits(logits, shares, reduction="none")
+    entropy = (entropy * known).sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
+    shown = logits.sigmoid() * known
+    dice = 1 - (2 * (shown * shares).sum((1, 2)) + 1) / (shown.sum((1, 2)) + (shares * known).sum((1, 2)) + 1)
+    return (entropy + dice).mean() * MASK_SHARE
