@@ -1,4 +1,4 @@
-"""`osteon train`: gates and detectors."""
+"""`osteon train`: gates, detectors, single bones."""
 
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -11,7 +11,15 @@ from click.core import ParameterSource
 from osteon.cli import message
 from osteon.cli.progress import bars
 from osteon.errors import MissingExtra
-from osteon.training.config import TUNING_LOOP, DetectorSettings, GateSettings, LoopSettings, TuningSettings
+from osteon.training.config import (
+    BONES_LOOP,
+    TUNING_LOOP,
+    BonesSettings,
+    DetectorSettings,
+    GateSettings,
+    LoopSettings,
+    TuningSettings,
+)
 
 if TYPE_CHECKING:
     from osteon.training.checkpoint import Checkpoint
@@ -56,7 +64,7 @@ def _common(command: Command) -> Command:
 
 @click.group()
 def train() -> None:
-    """Train a gate or a detector; needs the extra `train` (pip install 'osteon[train]').
+    """Train a gate, a detector, or a finder of single bones; needs the extra `train` (pip install 'osteon[train]').
 
     A run writes last.pt after each epoch and goes on from it when started again; best.pt is the one to export.
     In several processes, on one machine or on several with a shared folder, either trains by
@@ -174,6 +182,63 @@ def train_gate(
             runs.Run(out, weights),
             settings=_settings(GateSettings, options),
             loop=_settings(LoopSettings, options),
+            progress=report,
+        )
+        told = runs.is_first()
+    if told:
+        _tell(checkpoint, out)
+
+
+_BONES_DEFAULTS = ", ".join(f"--{n.replace('_', '-')} {getattr(BONES_LOOP, n)}" for n in SHARED if n != "seed")
+
+
+@train.command(
+    "bones",
+    epilog=f"""\b
+Of the loop these are the defaults: {_BONES_DEFAULTS}
+
+\b
+Examples:
+  osteon train bones --data fracatlas-bones.json --films FracAtlas --weights nanodet_g_coco_folded.pth --out runs/bones
+  osteon train bones --data cvat.xml --classes bone,implant --out runs/metal
+""",
+)
+@click.option("--data", "place", type=PLACE, required=True, help="Data set with an outline for each bone.")
+@click.option("--films", type=PLACE, help="FracAtlas, if --data outlines its films.")
+@click.option("--fold", help="Validate on this part of --split, train on the others.")
+@_common
+@_options(BonesSettings)
+@click.pass_context
+def train_bones(
+    context: click.Context,
+    /,
+    place: Path,
+    films: Path | None,
+    fold: str | None,
+    split_file: Path | None,
+    weights: str,
+    out: Path,
+    threads: int,
+    **options: Any,
+) -> None:
+    """Train a model that outlines every bone on its own.
+
+    --classes bone: all bones alike; bone,implant: metal apart; anatomy: labels as they stand. Objects labelled `ignore`
+    are left out of loss and figures.
+    """
+    runs = _runs(threads)
+    from osteon.datasets.bonemasks import open_masks
+
+    manifest = open_masks(place, films=films)
+    with runs.joined(), bars(shown=runs.is_first()) as report:
+        with runs.in_turn():
+            split = _split(manifest, split_file, out)
+        checkpoint = runs.train_bones(
+            manifest,
+            split.fold(fold) if fold else split,
+            runs.Run(out, weights),
+            settings=_settings(BonesSettings, options),
+            loop=_given(context, BONES_LOOP, options),
             progress=report,
         )
         told = runs.is_first()

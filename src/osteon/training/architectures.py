@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from osteon.errors import ConfigurationError, ModelMismatch
 from osteon.models import points, retinanet, ssd, yolov8
+from osteon.models.bone_judge import BoneJudge
+from osteon.models.bones_csp import BonesCsp
 from osteon.models.criteria import DetectionTargets, detection_loss
 from osteon.models.csp import CspBackbone
 from osteon.models.nanocsp import NanoCsp
@@ -29,6 +31,11 @@ GATES: dict[str, Callable[[], nn.Module]] = {
     "unet-mobilenetv2": lambda: UNet(MobileNetEncoder()),
     "unet-csp": lambda: UNet(CspEncoder()),
 }
+BONES: dict[str, Callable[[int, int], nn.Module]] = {
+    "bones-csp": lambda _side_px, classes: BonesCsp(classes),
+}
+"""(side of the whole input in pixels, number of classes) -> a model with `losses` and `instances`; see `bones_csp`."""
+JUDGES: dict[str, Callable[[], nn.Module]] = {"csp": BoneJudge}
 
 
 @dataclass(frozen=True)
@@ -70,17 +77,20 @@ SCRATCH = "none"
 IMAGENET = "imagenet"
 
 
-def build(task: str, arch: str, *, side_px: int = 640) -> nn.Module:
+def build(task: str, arch: str, *, side_px: int = 640, classes: int = 1) -> nn.Module:
     """A model with random weights.
 
     Args:
         side_px: of the whole input; some detectors choose their anchors by it.
+        classes: of objects, for models of single bones.
 
     Raises:
         ConfigurationError: an unknown name (the known ones are listed), or a side that the architecture cannot take.
     """
-    if task == "gate":
-        return _known(GATES, task, arch)()
+    if task in ("gate", "bone-judge"):
+        return _known(GATES if task == "gate" else JUDGES, task, arch)()
+    if task == "bones":
+        return _known(BONES, task, arch)(side_px, classes)
     family = _known(DETECTORS, task, arch)
     if side_px % family.cell_px:
         raise ConfigurationError(
@@ -138,7 +148,7 @@ def _state(path: Path) -> dict[str, Tensor]:
 def _load(model: nn.Module, state: dict[str, Tensor]) -> None:
     if state.keys() == model.state_dict().keys():
         model.load_state_dict(state)
-    elif isinstance(model, NanoCsp):
+    elif isinstance(model, NanoCsp | BonesCsp):
         model.load_nanodet(state)
     elif isinstance(model, ssd.SsdVgg16 | retinanet.RetinaNet):
         model.load_imagenet(state)

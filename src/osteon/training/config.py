@@ -92,3 +92,65 @@ class GateSettings:
     scale_high: float = 1.5
     negative_share: float = 0.5
     quarter_turn: float = 0.3
+
+
+@dataclass(frozen=True)
+class BonesSettings:
+    """The data and augmentation of single bones.
+
+    `classes` is "bone" (all bones alike, metal left out), "bone,implant", or "anatomy" (labels as they stand). Pictures
+    are letterboxed to `side_px`, turned and scaled at random into a canvas of `canvas_px`; the last `settle_epochs` use
+    the whole square and gentle changes. A picture with a class that is on a share f of the pictures is shown
+    sqrt(`repeat` / f) times as often, where that is more than once (repeat factor sampling, Gupta et al. 2019).
+    `share` of the training pictures, drawn by the seed, are used: what would fewer outlines give?
+    """
+
+    arch: str = "bones-csp"
+    classes: str = "anatomy"
+    side_px: int = 512
+    canvas_px: int = 384
+    settle_epochs: int = 3
+    rotation_degrees: float = 30.0
+    scale_low: float = 0.6
+    scale_high: float = 1.5
+    quarter_turn: float = 0.25
+    repeat: float = 0.1
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class BoneJudgeSettings:
+    """The bone judge's data and augmentation: crops of single bones, `side_px` high and half as wide.
+
+    An epoch shows every broken bone once, and `intact` times as many whole ones, drawn anew; the share `alike` of
+    those has the same labels as often as the broken ones, the rest is drawn evenly. `shared` counts bones as broken
+    whose fracture may be another's, too (it lies on both). `place` is the weight of where the fracture lies.
+    """
+
+    arch: str = "csp"
+    side_px: int = 256
+    margin: float = 0.12
+    intact: float = 2.0
+    alike: float = 0.5
+    shared: bool = True
+    rotation_degrees: float = 12.0
+    scale_low: float = 0.85
+    scale_high: float = 1.15
+    place: float = 0.5
+
+
+BONES_LOOP = LoopSettings(epochs=40, learning_rate=1.5e-3, pretrained_rate=7e-4, ema=0.995, evaluate_every=40)
+"""How single bones are optimised. The last epoch is used: nothing is chosen on the validation part."""
+
+JUDGE_LOOP = LoopSettings(
+    epochs=20,
+    batch=32,
+    learning_rate=1e-3,
+    pretrained_rate=3e-4,
+    weight_decay=0.05,
+    warmup_steps=60,
+    ema=0.99,
+    evaluate_every=20,
+)
+"""How a bone judge is optimised. The last epoch is used: nothing is chosen on the validation part, so that what is
+measured there is what to expect."""

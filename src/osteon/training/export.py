@@ -45,7 +45,19 @@ class DetectorOutput(nn.Module):
         return self.decode(self.model(pixels))
 
 
-_OUTPUTS = {"gate": ["probabilities"], "detector": ["boxes", "scores"]}
+class BoneJudgeOutput(nn.Module):
+    """A bone's crop -> how likely it is broken."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(1, 2, side, side / 2) grey in [0, 1] and mask -> (1,) probability."""
+        return cast(Tensor, self.model(pixels).logits.sigmoid())
+
+
+_OUTPUTS = {"gate": ["probabilities"], "detector": ["boxes", "scores"], "bone-judge": ["damage"]}
 
 
 def exportable(checkpoint: Checkpoint) -> nn.Module:
@@ -55,12 +67,15 @@ def exportable(checkpoint: Checkpoint) -> nn.Module:
     model.load_state_dict(checkpoint.weights)
     if checkpoint.task == "gate":
         return GateOutput(model).eval()
+    if checkpoint.task == "bone-judge":
+        return BoneJudgeOutput(model).eval()
     return DetectorOutput(model, DETECTORS[checkpoint.arch].decode).eval()
 
 
 def export(checkpoint: Checkpoint, path: Path, card: Card) -> None:
     """Write the model as ONNX with its card inside."""
-    pixels = torch.rand(1, 1, card.side_px, card.side_px)
+    side_px = card.side_px
+    pixels = torch.rand((1, 2, side_px, side_px // 2) if card.task == "bone-judge" else (1, 1, side_px, side_px))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's exporter warns of torch's own insides
         program: Any = torch.onnx.export(
@@ -110,13 +125,13 @@ class Parity:
 
 @torch.inference_mode()
 def parity(checkpoint: Checkpoint, path: Path, squares: Sequence[Square]) -> Parity:
-    """Run both on (side, side) float32 pictures and compare every number of every output."""
+    """Run both on (side, side) float32 pictures or (2, side, side / 2) crops; compare every number of every output."""
     module = exportable(checkpoint)
     session = Session(path, task=cast(Any, checkpoint.task))
     names = _OUTPUTS[checkpoint.task]
     largest = dict.fromkeys(names, 0.0)
     for square in squares:
-        expected = module(torch.from_numpy(square)[None, None])
+        expected = module(torch.from_numpy(square)[(None,) * (4 - square.ndim)])
         expected = expected if isinstance(expected, tuple) else (expected,)
         for name, mine, theirs in zip(names, expected, session.run(square), strict=True):
             largest[name] = max(largest[name], float(np.abs(mine[0].numpy() - theirs).max()))

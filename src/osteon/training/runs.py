@@ -16,8 +16,10 @@ from osteon.evaluation.judge import Progress, truth_known
 from osteon.models.csp import ConvBlock, calibrate
 from osteon.training import ranks
 from osteon.training.architectures import SCRATCH, build, start
+from osteon.training.bone_views import class_names
+from osteon.training.bones import BonesTask, drawn_share
 from osteon.training.checkpoint import Checkpoint
-from osteon.training.config import DetectorSettings, GateSettings, LoopSettings, TuningSettings
+from osteon.training.config import BonesSettings, DetectorSettings, GateSettings, LoopSettings, TuningSettings
 from osteon.training.detector import DetectorTask
 from osteon.training.fine_tuning import FineTuning, Parts, TuningData
 from osteon.training.gate import GateTask
@@ -136,6 +138,36 @@ def train_gate(
     return _trained(Training(model, task, loop, run.folder), progress, until=run.until)
 
 
+def train_bones(
+    manifest: Manifest,
+    split: Split,
+    run: Run,
+    *,
+    settings: BonesSettings,
+    loop: LoopSettings,
+    progress: Progress | None = None,
+) -> Checkpoint:
+    """Train a finder of single bones on the outlined films of the `train` part; the checkpoint to use.
+
+    Raises:
+        ConfigurationError: an unknown way to class bones.
+        InvalidDataset: the training or the validation part holds no outline.
+    """
+    names = class_names(settings.classes)
+    parts = [[case for case in cases if has_mask(case)] for cases in _parts(manifest, split)]
+    for part, cases in zip(("training", "validation"), parts, strict=True):
+        if not cases:
+            raise InvalidDataset(f"the {part} part holds no outline", hint="give films with an outline for each bone")
+    torch.manual_seed(loop.seed)
+    model = build("bones", settings.arch, side_px=settings.side_px, classes=len(names))
+    pretrained = start(model, run.weights)
+    parts[0] = drawn_share(parts[0], settings.share, seed=loop.seed)
+    train, valid = (load(cases, side_px=settings.side_px, progress=progress)[0] for cases in parts)
+    task = BonesTask(train, valid, settings=settings, loop=loop, split_hash=split.hash, pretrained=pretrained)
+    _unfold(model, task, pretrained)
+    return _trained(Training(model, task, loop, run.folder), progress, until=run.until)
+
+
 def _known_parts(manifest: Manifest, split: Split) -> tuple[list[Case], list[Case]]:
     """Cases whose truth is known, to train on and to validate on; raises InvalidDataset where one has no fracture."""
     train, valid = ([case for case in cases if truth_known(case)] for cases in _parts(manifest, split))
@@ -152,7 +184,7 @@ def _parts(manifest: Manifest, split: Split) -> tuple[Sequence[Case], Sequence[C
     return split.select(manifest, "train").cases, split.select(manifest, "valid").cases
 
 
-def _unfold(model: torch.nn.Module, task: DetectorTask | GateTask, pretrained: bool) -> None:
+def _unfold(model: torch.nn.Module, task: DetectorTask | GateTask | BonesTask, pretrained: bool) -> None:
     if pretrained and any(isinstance(module, ConvBlock) for module in model.modules()):
         calibrate(model, [task.batch(0, step % task.steps())[0] for step in range(CALIBRATION_BATCHES)])
 
