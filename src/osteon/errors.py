@@ -106,6 +106,18 @@ class AnalysisTimedOut(OsteonError):
     """An analysis that took longer than one may; it is not tried again."""
 
 
+class BonesNotFound(OsteonError):
+    """Nobody asked for the bones of this analysis, or they are not found yet."""
+
+    http_status = 404
+
+
+class BonesImpossible(OsteonError):
+    """Bones of an analysis that failed or was cancelled: there is nothing to show them on."""
+
+    http_status = 409
+
+
 class TooManyWaiting(OsteonError):
     """The queue is full; the caller should come back later."""
 
@@ -160,6 +172,12 @@ class ConfigurationError(OsteonError):
 
 class MissingExtra(ConfigurationError):
     """A part of Osteon that needs an optional dependency which is not installed."""
+
+
+class NoBonesModel(ConfigurationError):
+    """Bones were asked for, and no bones model is installed."""
+
+    http_status = 501
 
 
 class ServiceUnreachable(OsteonError):

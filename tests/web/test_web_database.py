@@ -69,7 +69,7 @@ class TestSchema:
             with made.engine.execution_options(osteon_writes=True).connect() as connection, connection.begin():
                 command.downgrade(database._alembic(connection), "0001")
             made.upgrade()
-            assert made.revision() == "0002"
+            assert made.revision() == "0003"
 
     def test_several_processes_may_upgrade_at_once(self, settings: Settings) -> None:
         revisions: list[str] = []
@@ -83,13 +83,13 @@ class TestSchema:
             thread.start()
         for thread in threads:
             thread.join()
-        assert revisions == ["0002"] * 4
+        assert revisions == ["0003"] * 4
 
     def test_command_upgrades(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("OSTEON_DATA_DIR", str(settings.data_dir))
         monkeypatch.setenv("OSTEON_DATABASE_URL", settings.database_url)
         done = CliRunner().invoke(main, ["database", "upgrade"])
-        assert done.exit_code == 0 and "0002" in done.stderr and done.stdout == ""
+        assert done.exit_code == 0 and "0003" in done.stderr and done.stdout == ""
 
 
 class TestVersion01:
@@ -101,7 +101,7 @@ class TestVersion01:
             assert (ended.id, ended.status, ended.decision) == ("a" * 32, "succeeded", "doubt")
             assert ended.pages == tuple(PAGES) and ended.finished_at == ended.changed_at
             assert (ended.owner, ended.sha256, ended.study) == ("", "", "")
-            assert store.database.revision() == "0002"
+            assert store.database.revision() == "0003"
 
     def test_is_as_it_was_where_the_upgrade_ends_halfway(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write_version_0_1(tmp_path / "data")
@@ -123,7 +123,7 @@ Database.of("", data_dir=Path(sys.argv[1]))
         assert done.returncode == -9, done.stderr
         assert _schema(tmp_path / "data") == before
         with closing(Database.of("", data_dir=tmp_path / "data")) as made:
-            assert made.revision() == "0002"
+            assert made.revision() == "0003"
 
 
 def _schema(folder: Path) -> list[str]:

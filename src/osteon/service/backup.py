@@ -163,6 +163,8 @@ def _pack(out: IO[bytes], snapshot: Path, files: Path, ids: list[str]) -> Conten
                 gone.append(analysis_id)
         with contextlib.closing(sqlite3.connect(snapshot)) as copy:
             copy.executemany("DELETE FROM analyses WHERE id = ?", [(analysis_id,) for analysis_id in gone])
+            if gone and copy.execute("SELECT 1 FROM sqlite_master WHERE name = 'bones'").fetchone():
+                copy.execute("DELETE FROM bones WHERE id NOT IN (SELECT id FROM analyses)")
             copy.commit()
         size += _put(tar, snapshot, database.FILE, digests)
         about = {"format": FORMAT, "version": version("osteon"), "created_at": datetime.now(UTC).isoformat()}

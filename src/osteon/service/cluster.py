@@ -11,8 +11,8 @@ import redis
 from dramatiq.brokers.redis import RedisBroker
 
 from osteon.errors import ConfigurationError
-from osteon.service.jobs import Job
 from osteon.service.runners import LOOK_SECONDS, Periodic
+from osteon.service.work import Doer
 
 logger = logging.getLogger(__name__)
 
@@ -58,18 +58,18 @@ class DramatiqRunner:
 class DramatiqWorkers:
     """Does analyses in threads of this process, as messages come."""
 
-    def __init__(self, job: Job, url: str, *, workers: int) -> None:
+    def __init__(self, work: Doer, url: str, *, workers: int) -> None:
         """Reach Redis; nothing runs yet.
 
         Raises:
             ConfigurationError: the address cannot be read.
         """
-        self._job = job
+        self._work = work
         self._broker = _broker(url)
         dramatiq.actor(broker=self._broker, actor_name=_ACTOR, queue_name=_QUEUE)(self._analyse)
         self._workers = dramatiq.Worker(self._broker, worker_threads=workers, worker_timeout=_IDLE_MS)
         self._turns = (
-            Periodic(job.heartbeat, seconds=job.claims.settings.lease_seconds / 4, name="heartbeat"),
+            Periodic(work.heartbeat, seconds=work.settings.lease_seconds / 4, name="heartbeat"),
             Periodic(self._send_again, seconds=LOOK_SECONDS, name="resend"),
         )
 
@@ -89,7 +89,7 @@ class DramatiqWorkers:
 
     def stop(self) -> None:
         """Have what runs finished or handed back, and messages put back into the queue."""
-        self._job.stop()
+        self._work.stop()
         self._workers.stop()
         for turn in self._turns:
             turn.stop()
@@ -98,16 +98,18 @@ class DramatiqWorkers:
 
     def _analyse(self, analysis_id: str) -> None:
         try:
-            claim = self._job.claims.take(analysis_id) or self._job.claims.take_next()
-            if claim:
-                self._job(claim)
+            turn = self._work.begin(analysis_id) or self._work.begin_next()
+            if turn:
+                turn()
+            while turn := self._work.begin(analysis_id):  # what follows from it
+                turn()
         except Exception as error:  # noqa: BLE001 - the edge: the lease ends, and it is done again
             logger.warning("a message of the queue: %s", type(error).__name__)
 
     def _send_again(self) -> None:
         """Messages for what is due, where none are on their way: after a back-off, or where they were lost."""
         if not self._broker.client.llen(f"{_NAMESPACE}:{_QUEUE}"):
-            for analysis_id in self._job.claims.due(limit=_AT_A_TIME):
+            for analysis_id in self._work.due(limit=_AT_A_TIME):
                 _send(self._broker, analysis_id)
 
 

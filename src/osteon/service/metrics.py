@@ -29,6 +29,7 @@ class Metrics:
         *,
         waiting: Callable[[], int],
         detector_loaded: Callable[[], bool],
+        bones_loaded: Callable[[], bool] = lambda: False,
         oldest_waiting: Callable[[], datetime | None] = lambda: None,
         decoders_lost: Callable[[], int] = lambda: 0,
     ) -> None:
@@ -37,6 +38,7 @@ class Metrics:
         Args:
             waiting: how many analyses wait.
             detector_loaded: whether the detector is in memory (the gate always is).
+            bones_loaded: whether the model of single bones is.
             oldest_waiting: since when the one that has waited longest does (UTC), or None.
             decoders_lost: how many decoder processes crashed, or were ended, and were replaced.
         """
@@ -54,6 +56,7 @@ class Metrics:
         loaded = Gauge("osteon_model_loaded", "1 for a model in memory.", ["task"], registry=self._registry)
         loaded.labels("gate").set(1)
         loaded.labels("detector").set_function(lambda: float(detector_loaded()))
+        loaded.labels("bones").set_function(lambda: float(bones_loaded()))
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered; `route` is the path's pattern, not the path."""
@@ -69,7 +72,11 @@ class Metrics:
         self.gated(findings.bone)
         self._decisions.labels(findings.decision).inc()
         for stage, ms in findings.timing_ms.items():
-            self._stages.labels(stage).observe(ms / 1000)
+            self.staged(stage, ms)
+
+    def staged(self, stage: str, ms: float) -> None:
+        """A stage of a page's analysis took so many milliseconds."""
+        self._stages.labels(stage).observe(ms / 1000)
 
     def finished(self, status: str) -> None:
         """An analysis ended."""

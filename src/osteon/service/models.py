@@ -1,19 +1,29 @@
-"""The models that the settings name: the pipeline of both, and what tells them from others."""
+"""The models that the settings name: the pipeline of all, and what tells them from others."""
 
 import hashlib
+import logging
 from contextlib import suppress
+from dataclasses import replace
 
-from osteon.inference.pipeline import Pipeline
+from osteon.inference.pipeline import BONES_FILE, Pipeline
 from osteon.service.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 def pipeline_of(settings: Settings) -> Pipeline:
-    """The pipeline; the gate is loaded, the detector is when it is first needed.
+    """The pipeline; the gate is loaded, detector and single bones are when they are first needed.
 
     Raises:
         ModelMismatch: the gate's file is missing or none, or has no operating points.
     """
-    pipeline = Pipeline.bundled(gate=settings.gate, detector=settings.detector, threads=settings.threads)
+    pipeline = Pipeline.bundled(
+        gate=settings.gate, detector=settings.detector, bones=settings.bones, threads=settings.threads
+    )
+    if not settings.bones.is_file():
+        if settings.bones != BONES_FILE:
+            logger.warning("OSTEON_BONES names no file: nobody is shown bones")
+        pipeline = replace(pipeline, instances=None)
     for cut in ("area_fraction", "confidence"):  # a gate that cannot decide is found now, not at the first upload
         pipeline.gate.card.cut(cut)
     return pipeline

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from osteon.errors import AnalysisNotFound
 from osteon.files import overlay
-from osteon.findings import BoneEvidence, Findings, Fracture, ModelRef
+from osteon.findings import Anchor, Bone, BoneEvidence, Findings, Fracture, ModelRef
 from osteon.radiograph import Radiograph
+from osteon.service import bone_files
 from osteon.service.decoders import DecodedFile, DecodedPage
 from osteon.service.encodings import jpeg, png
 from osteon.service.files import AnalysisFiles
@@ -74,14 +75,21 @@ def mask_png(probability_map: NDArray[np.float32]) -> bytes:
 def overlay_pixels(
     files: AnalysisFiles, analysis_id: str, page: int, findings: Mapping[str, Any], *, language: overlay.Language
 ) -> NDArray[Any]:
-    """(height, width, 3) uint8 RGB: the page with its findings drawn on it."""
+    """(height, width, 3) uint8 RGB: the page with its findings drawn on it, its bones too where they were found."""
     grey = _grey(image_png(files, analysis_id, page))
     radiograph = Radiograph(grey, str(findings["source"]), str(findings["sha256"]), page=page)
-    return overlay.draw(radiograph, findings_from_json(findings, _bone(files, analysis_id, page)), language=language)
+    bones = bone_files.bones(files, analysis_id, page) if "bones" in findings else None
+    found = findings_from_json(findings, _bone(files, analysis_id, page), bones=bones)
+    return overlay.draw(radiograph, found, language=language)
 
 
-def findings_from_json(value: Mapping[str, Any], probability_map: NDArray[np.float32] | None = None) -> Findings:
-    """The findings that `Findings.to_json` wrote."""
+def findings_from_json(
+    value: Mapping[str, Any],
+    probability_map: NDArray[np.float32] | None = None,
+    *,
+    bones: tuple[Bone, ...] | None = None,
+) -> Findings:
+    """The findings that `Findings.to_json` wrote; masks lie elsewhere, so whole bones come from there, too."""
     models = value["models"]
     return Findings(
         source=value["source"],
@@ -95,11 +103,23 @@ def findings_from_json(value: Mapping[str, Any], probability_map: NDArray[np.flo
         detector=ModelRef(**models["detector"]) if models["detector"] else None,
         timing_ms=value["timing_ms"],
         candidates=_fractures(value.get("candidates", ())),
+        bones=bones,
+        instances=ModelRef(**models["bones"]) if models.get("bones") else None,
     )
 
 
 def _fractures(values: Any) -> tuple[Fracture, ...]:
-    return tuple(Fracture(**value | {"box_xyxy_px": tuple(value["box_xyxy_px"])}) for value in values)
+    return tuple(
+        Fracture(tuple(one["box_xyxy_px"]), one["score"], one["probability"], one["grade"], _anchor(one))
+        for one in values
+    )
+
+
+def _anchor(value: Mapping[str, Any]) -> Anchor | None:
+    if "bone_overlap" not in value:
+        return None
+    overlap, confidence = value["bone_overlap"], value["bone_confidence"]
+    return Anchor(value["bone"], overlap, confidence, value["bone_third"], value["outside_bone"])
 
 
 def _image_name(page: int) -> str:

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import and_, or_, select
 
 from osteon.errors import AnalysisNotFound
-from osteon.service.claims import Claims
+from osteon.service.claims import Claiming
 from osteon.service.runners import LOOK_SECONDS, Periodic
 from osteon.service.store import FINISHED, AnalysisStore
 from osteon.service.tables import AnalysisRow, UploadRow, now
@@ -19,10 +20,11 @@ SWEEP_SECONDS = 60.0
 _AT_A_TIME = 200
 
 
-def release(claims: Claims) -> None:
+def release(*claims: Claiming[Any]) -> None:
     """Queue again what dead workers had begun, and fail what runs beyond all limits."""
-    claims.release_expired()
-    claims.fail_overdue()
+    for one in claims:
+        one.release_expired()
+        one.fail_overdue()
 
 
 def remove_expired(store: AnalysisStore, *, days: float) -> int:
@@ -62,9 +64,9 @@ def remove_orphans(store: AnalysisStore, *, age: timedelta = ORPHAN_AGE) -> int:
 class Upkeep:
     """Keeps a store in order in the background."""
 
-    def __init__(self, store: AnalysisStore, claims: Claims, *, also: Sequence[Callable[[], object]] = ()) -> None:
+    def __init__(self, store: AnalysisStore, *claims: Claiming[Any], also: Sequence[Callable[[], object]] = ()) -> None:
         """`also`: what else is to be done each minute."""
-        days = claims.settings.retention_days
+        days = claims[0].settings.retention_days
 
         def sweep() -> None:
             remove_expired(store, days=days)
@@ -72,7 +74,7 @@ class Upkeep:
                 step()
 
         self._turns = (
-            Periodic(lambda: release(claims), seconds=LOOK_SECONDS, name="release"),
+            Periodic(lambda: release(*claims), seconds=LOOK_SECONDS, name="release"),
             Periodic(sweep, seconds=SWEEP_SECONDS, name="sweep"),
             Periodic(lambda: remove_orphans(store), seconds=ORPHAN_AGE.total_seconds() / 4, name="orphans"),
         )

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from osteon.errors import MissingExtra
-from osteon.service.jobs import Job
 from osteon.service.settings import Settings
+from osteon.service.work import Doer
 
 logger = logging.getLogger(__name__)
 
@@ -64,18 +64,18 @@ class Periodic:
 class ImmediateRunner:
     """Does each analysis at once, in the caller's thread; for tests."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, work: Doer) -> None:
+        self._work = work
 
     def start(self) -> None:
         """What waits is done now."""
-        while claim := self._job.claims.take_next():
-            self._job(claim)
+        while turn := self._work.begin_next():
+            turn()
 
     def submit(self, analysis_id: str) -> None:
-        """Do it now."""
-        if claim := self._job.claims.take(analysis_id):
-            self._job(claim)
+        """Do it now, and what follows from it."""
+        while turn := self._work.begin(analysis_id):
+            turn()
 
     def stop(self) -> None:
         """Nothing runs between calls."""
@@ -88,14 +88,14 @@ class ImmediateRunner:
 class PoolRunner:
     """Does analyses in threads of this process, oldest first."""
 
-    def __init__(self, job: Job, *, workers: int) -> None:
-        self._job = job
+    def __init__(self, work: Doer, *, workers: int) -> None:
+        self._work = work
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._threads = [
-            threading.Thread(target=self._work, name=f"osteon-job-{number}", daemon=True) for number in range(workers)
+            threading.Thread(target=self._run, name=f"osteon-job-{number}", daemon=True) for number in range(workers)
         ]
-        self._heartbeat = Periodic(job.heartbeat, seconds=job.claims.settings.lease_seconds / 4, name="heartbeat")
+        self._heartbeat = Periodic(work.heartbeat, seconds=work.settings.lease_seconds / 4, name="heartbeat")
 
     def start(self) -> None:
         """Begin with the oldest that waits."""
@@ -110,7 +110,7 @@ class PoolRunner:
     def stop(self) -> None:
         """Have what runs finished or handed back."""
         self._stopping.set()
-        self._job.stop()
+        self._work.stop()
         self._wake.set()
         for thread in self._threads:
             if thread.is_alive():
@@ -121,22 +121,22 @@ class PoolRunner:
         """Whether all its threads live."""
         return all(thread.is_alive() for thread in self._threads)
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()
             try:
-                claim = self._job.claims.take_next()
-                if claim:
+                turn = self._work.begin_next()
+                if turn:
                     self._wake.set()  # there may be more: others look too
-                    self._job(claim)
+                    turn()
             except Exception as error:  # noqa: BLE001 - the edge: the lease ends, and it is done again
                 logger.warning("%s: %s", threading.current_thread().name, type(error).__name__)
-                claim = None
-            if claim is None and not self._stopping.is_set():
+                turn = None
+            if turn is None and not self._stopping.is_set():
                 self._wake.wait(LOOK_SECONDS)
 
 
-def runner_of(settings: Settings, job: Job) -> Runner:
+def runner_of(settings: Settings, work: Doer) -> Runner:
     """The runner that the settings ask for.
 
     Raises:
@@ -144,11 +144,11 @@ def runner_of(settings: Settings, job: Job) -> Runner:
         ConfigurationError: the queue's address cannot be read.
     """
     if settings.immediate:
-        return ImmediateRunner(job)
+        return ImmediateRunner(work)
     if settings.queue_url:
         try:
             from osteon.service.cluster import DramatiqRunner
         except ImportError as error:
             raise MissingExtra("no support for a queue", hint="pip install 'osteon[cluster]'") from error
         return DramatiqRunner(settings.queue_url)
-    return PoolRunner(job, workers=settings.workers)
+    return PoolRunner(work, workers=settings.workers)

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from pydantic_settings.exceptions import SettingsError
 
 from osteon.errors import ConfigurationError
-from osteon.inference.pipeline import DETECTOR_FILE, GATE_FILE
+from osteon.inference.pipeline import BONES_FILE, DETECTOR_FILE, GATE_FILE
 from osteon.limits import Limits
 
 PREFIX = "OSTEON_"
@@ -103,6 +103,9 @@ class Settings(BaseSettings):
     immediate: bool = Field(False, description="analyse within the request, without a pool (for tests)")
     gate: Path = Field(GATE_FILE, description="model file of the gate")
     detector: Path = Field(DETECTOR_FILE, description="model file of the detector")
+    bones: Path = Field(
+        BONES_FILE, description="model file of single bones; where there is none, nobody is shown bones"
+    )
 
     def __init__(self, **given: Any) -> None:
         """The defaults and what is given.
@@ -115,7 +118,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise _refused(error) from None
 
-    @field_validator("data_dir", "gate", "detector")
+    @field_validator("data_dir", "gate", "detector", "bones")
     @classmethod
     def _at_home(cls, path: Path) -> Path:
         return path.expanduser()
@@ -200,7 +203,7 @@ def table() -> str:
 
 
 def _default(name: str, value: object) -> str:
-    if name in ("gate", "detector"):
+    if name in ("gate", "detector", "bones"):
         return "the released model"
     if value is None or value == "":
         return ""

@@ -16,7 +16,7 @@ from osteon.service import admission
 from osteon.service.database import ADMISSION_LOCK, Database
 from osteon.service.files import ORIGINAL, AnalysisFiles, LocalFiles, files_at
 from osteon.service.settings import Settings
-from osteon.service.tables import AnalysisRow, AnswerRow, AuditRow, now
+from osteon.service.tables import AnalysisRow, AnswerRow, AuditRow, BonesRow, now
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -347,6 +347,7 @@ class AnalysisStore:
             if whose is None:
                 raise not_found()
             session.execute(delete(AnswerRow).where(AnswerRow.analysis_id == analysis_id))
+            session.execute(delete(BonesRow).where(BonesRow.id == analysis_id))
             session.add(admission.trail(analysis_id, whose, "removed", actor))
         self._discard(analysis_id)
 

@@ -30,38 +30,51 @@ class Base(DeclarativeBase):
     """All tables."""
 
 
-class AnalysisRow(Base):
+class Claimable:
+    """Columns of whatever waits, is claimed by a worker under a lease, and ends; see `claims`."""
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(32), unique=True)
+    owner: Mapped[str] = mapped_column(String(32), default="", index=True)
+    status: Mapped[str] = mapped_column(String(16), index=True)
+    progress: Mapped[float] = mapped_column(default=0.0)
+    attempts: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(Moment, default=now)
+    started_at: Mapped[datetime | None] = mapped_column(Moment, default=None)
+    finished_at: Mapped[datetime | None] = mapped_column(Moment, default=None)
+    changed_at: Mapped[datetime] = mapped_column(Moment, default=now, index=True)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    not_before: Mapped[datetime | None] = mapped_column(Moment, default=None)
+    """What is queued waits until then (back-off after a passing fault)."""
+    lease_until: Mapped[datetime | None] = mapped_column(Moment, default=None)
+    """What runs is queued again where its worker did not say by then that it lives."""
+    worker: Mapped[str | None] = mapped_column(String(64), default=None)
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+
+
+class AnalysisRow(Claimable, Base):
     """A row of `analyses`; the attributes are explained at `Analysis`."""
 
     __tablename__ = "analyses"
 
-    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    id: Mapped[str] = mapped_column(String(32), unique=True)
     name: Mapped[str] = mapped_column(String(255))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
-    status: Mapped[str] = mapped_column(String(16), index=True)
-    progress: Mapped[float] = mapped_column(default=0.0)
-    attempts: Mapped[int] = mapped_column(default=0)
-    created_at: Mapped[datetime] = mapped_column(Moment)
-    finished_at: Mapped[datetime | None] = mapped_column(Moment, default=None)
     pages: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
-    error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     sha256: Mapped[str] = mapped_column(String(64), default="")
-    owner: Mapped[str] = mapped_column(String(32), default="", index=True)
     content_key: Mapped[str | None] = mapped_column(String(64), unique=True, index=True, default=None)
     """Owner, content and models in one: whoever holds it is the answer to the same file sent again."""
-    not_before: Mapped[datetime | None] = mapped_column(Moment, default=None)
-    """A queued analysis waits until then (back-off after a passing fault)."""
-    lease_until: Mapped[datetime | None] = mapped_column(Moment, default=None)
-    """A running analysis whose worker did not say by then that it lives is queued again."""
-    worker: Mapped[str | None] = mapped_column(String(64), default=None)
-    cancel_requested: Mapped[bool] = mapped_column(default=False)
-    started_at: Mapped[datetime | None] = mapped_column(Moment, default=None)
-    changed_at: Mapped[datetime] = mapped_column(Moment, default=now, index=True)
     study: Mapped[str] = mapped_column(String(64), default="", index=True)
     decision: Mapped[str | None] = mapped_column(String(16), default=None, index=True)
     seen_at: Mapped[datetime | None] = mapped_column(Moment, default=None)
     removal_at: Mapped[datetime | None] = mapped_column(Moment, default=None, index=True)
+    bones_wanted: Mapped[bool] = mapped_column(default=False)
+    """Its bones were asked for before it succeeded: once it does, a row of `bones` follows."""
+
+
+class BonesRow(Claimable, Base):
+    """A row of `bones`: the bones of an analysis that succeeded (of the same id) were asked for."""
+
+    __tablename__ = "bones"
 
 
 class UploadRow(Base):

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from osteon.errors import ConfigurationError, MissingExtra
 from osteon.inference.pipeline import Pipeline
+from osteon.service.bone_jobs import BonesJob
+from osteon.service.bones import BonesClaims
 from osteon.service.claims import Claims, worker_name
 from osteon.service.intake import Reading
 from osteon.service.jobs import Job
@@ -14,6 +16,7 @@ from osteon.service.retention import Upkeep
 from osteon.service.runners import Runner
 from osteon.service.settings import Settings
 from osteon.service.store import AnalysisStore
+from osteon.service.work import Several
 
 
 @dataclass(frozen=True)
@@ -49,18 +52,21 @@ class Worker:
             raise MissingExtra("no support for a queue", hint="pip install 'osteon[cluster]'") from error
         pipeline = pipeline or pipeline_of(settings)
         store = AnalysisStore.of(settings)
-        claims = Claims(store.database, settings, worker_name())
+        name = worker_name()
+        claims, bones = Claims(store.database, settings, name), BonesClaims(store.database, settings, name)
         reading = Reading.of(settings)
         metrics = Metrics(
             waiting=store.waiting,
             detector_loaded=lambda: pipeline.detector.loaded,
+            bones_loaded=lambda: pipeline.instances is not None and pipeline.instances.loaded,
             oldest_waiting=store.oldest_waiting,
             decoders_lost=lambda: reading.decoders.lost,
         )
-        job = Job(store, claims, pipeline, metrics, reading)
-        runner = DramatiqWorkers(job, settings.queue_url, workers=settings.workers)
+        parts = (pipeline, metrics, reading)
+        work = Several(Job(store, claims, *parts), BonesJob(store, bones, *parts))
+        runner = DramatiqWorkers(work, settings.queue_url, workers=settings.workers)
         end_metrics = metrics.serve(settings.metrics_port) if settings.metrics_port else lambda: None
-        return cls(store, reading, runner, Upkeep(store, claims), end_metrics)
+        return cls(store, reading, runner, Upkeep(store, claims, bones), end_metrics)
 
     def start(self) -> None:
         """Begin."""

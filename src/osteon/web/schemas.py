@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field
 
+from osteon.anatomy import Third
 from osteon.findings import BoneEvidence, Decision, Grade, ModelRef
 from osteon.inference.card import Card
 from osteon.service.resumables import Resumable
@@ -21,6 +22,13 @@ class BoneOut(BaseModel):
     confidence: float = Field(description="mean bone probability where there is bone, 0 to 1")
 
 
+class TextOut(BaseModel):
+    """A text in both languages."""
+
+    en: str
+    ru: str
+
+
 class FractureOut(BaseModel):
     """A box around a suspected fracture."""
 
@@ -28,6 +36,23 @@ class FractureOut(BaseModel):
     score: float = Field(description="the detector's raw output, 0 to 1")
     probability: float = Field(description="calibrated: how likely a box of this score is a fracture")
     grade: Grade | None = Field(description="the highest operating point that the score reaches")
+    bone: str | None = Field(
+        None, description="label of the bone it lies on; null: not clear. As all below: once bones are found"
+    )
+    bone_overlap: float = Field(0.0, description="share of the bone in the box that is of this label, 0 to 1")
+    bone_confidence: float = Field(0.0, description="by how much the label leads before the next, 0 to 1")
+    bone_third: Third | None = Field(None, description="of the bone's shaft, where it can be told")
+    outside_bone: bool = Field(False, description="it lies on none of the bones that were found")
+    text: TextOut | None = Field(None, description="the finding in words")
+
+
+class SingleBoneOut(BaseModel):
+    """A bone (or implant); its outline stands in `GET .../bones`."""
+
+    label: str
+    score: float
+    box_xyxy_px: tuple[float, float, float, float]
+    area_px: int
 
 
 class ModelOut(BaseModel):
@@ -39,10 +64,11 @@ class ModelOut(BaseModel):
 
 
 class ModelsOut(BaseModel):
-    """The models of a finding; `detector` is null where the gate ended the work."""
+    """The models of a finding; `detector` and `bones` are null where the gate ended the work."""
 
     gate: ModelOut
     detector: ModelOut | None
+    bones: ModelOut | None = Field(None, description="there once bones are found")
 
 
 class FindingsOut(BaseModel):
@@ -57,6 +83,7 @@ class FindingsOut(BaseModel):
     fractures: list[FractureOut]
     models: ModelsOut
     timing_ms: dict[str, float]
+    bones: list[SingleBoneOut] = Field([], description="there once bones are found, the surest first")
 
 
 class ErrorOut(BaseModel):
@@ -82,6 +109,7 @@ class LinksOut(BaseModel):
     thumbnail: str
     pixels: str
     bone: str
+    bones: str
     overlay: str
     report: str
 
@@ -300,6 +328,7 @@ def _links(analysis_id: str) -> LinksOut:
         thumbnail=f"{base}/thumbnail.jpg",
         pixels=f"{base}/pixels",
         bone=f"{base}/bone.png",
+        bones=f"{base}/bones",
         overlay=f"{base}/overlay.png",
         report=f"{base}/report.pdf",
     )

@@ -3,19 +3,27 @@
 import asyncio
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from typing import Protocol
 
 from anyio import to_thread
 
-from osteon.service.store import AnalysisStore, Progress
+from osteon.service.store import Progress
 
 LOOK_SECONDS = 0.1
 """Between looks, for what other processes do; what this one does is seen at once."""
 
 
+class Watched(Protocol):
+    """A store that tells how far things have come."""
+
+    def progress(self, analysis_ids: Collection[str]) -> Mapping[str, Progress]:
+        """How these stand; those that are not there (any more) are left out."""
+
+
 class Watch:
     """Looks into the store while somebody waits, and costs the same for one who waits as for a hundred."""
 
-    def __init__(self, store: AnalysisStore) -> None:
+    def __init__(self, store: Watched) -> None:
         self._store = store
         self._asked: set[str] = set()
         self._round: asyncio.Task[Mapping[str, Progress]] | None = None

@@ -21,6 +21,7 @@ from osteon.web.routes.shared import (
     Shared,
     Stopping,
     WaitSeconds,
+    WithBones,
     accepted,
     form,
     problems_of,
@@ -43,7 +44,7 @@ router = APIRouter(prefix=API, tags=["analyses"])
     status_code=202,
     response_model=AcceptedOut,
     openapi_extra=form(many=True),
-    responses=_DONE | problems_of(413, 422, 429),
+    responses=_DONE | problems_of(413, 422, 429, 501),
 )
 async def analyse(
     request: Request,
@@ -53,17 +54,20 @@ async def analyse(
     caller: Analysing,
     wait: WaitSeconds = 0,
     again: Again = False,
+    bones: WithBones = False,
 ) -> Response:
     """Take files in for analysis, a ZIP archive as the batch of its pictures; with `wait`, hold the answer until
     all are finished or time is over. What was analysed already is not analysed again, unless `again` asks for it.
     """
+    if bones:
+        service.check_bones()
     settings, scratch = service.settings, service.reading.scratch
     most = {"max_bytes": settings.max_upload_bytes, "max_files": settings.max_files}
     async with received(request, scratch, **most) as sent:
         study = grouped(sent.study, salt=caller.owner)
-        accept = partial(service.accept, sent.files, owner=caller.owner, study=study, again=again)
+        accept = partial(service.accept, sent.files, owner=caller.owner, study=study, again=again, bones=bones)
         analyses, errors = await to_thread.run_sync(accept, limiter=decoding)
-    return await accepted(service, analyses, errors, wait=wait, stopping=stopping)
+    return await accepted(service, analyses, errors, wait=wait, stopping=stopping, bones=bones)
 
 
 @router.get("/analyses", responses=problems_of(422))
@@ -97,19 +101,19 @@ def list_analyses(  # noqa: PLR0913 - each is a parameter of the request
     return AnalysesOut(analyses=summaries, next_cursor=str(shown[-1].number) if more else None)
 
 
-@router.get("/analyses/{analysis_id}", responses=problems_of(404, 422))
+@router.get("/analyses/{analysis_id}", responses=problems_of(404, 422), response_model_exclude_unset=True)
 def show_analysis(analysis_id: AnalysisId, service: Shared, caller: Reading) -> AnalysisOut:
     """An analysis as it stands: its status and, once it succeeded, its findings."""
     return AnalysisOut.of(service.store.find(analysis_id, owner=caller.sees))
 
 
-@router.patch("/analyses/{analysis_id}", responses=problems_of(404, 422))
+@router.patch("/analyses/{analysis_id}", responses=problems_of(404, 422), response_model_exclude_unset=True)
 def mark_analysis(analysis_id: AnalysisId, change: SeenIn, service: Shared, caller: Reading) -> AnalysisOut:
     """Note that somebody looked at the result, or that it shall count as new."""
     return AnalysisOut.of(service.store.mark_seen(analysis_id, seen=change.seen, owner=caller.sees))
 
 
-@router.post("/analyses/{analysis_id}/cancel", responses=problems_of(404, 422))
+@router.post("/analyses/{analysis_id}/cancel", responses=problems_of(404, 422), response_model_exclude_unset=True)
 def cancel_analysis(analysis_id: AnalysisId, service: Shared, caller: Analysing) -> AnalysisOut:
     """Cancel an analysis: at once where it waits, soon where it runs; nothing happens to a finished one."""
     return AnalysisOut.of(service.store.cancel(analysis_id, owner=caller.sees, actor=caller.name))

@@ -1,7 +1,7 @@
 """What the routes share: the service, parameters, descriptions of answers, waiting for results."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from threading import Event
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from osteon.web import problems
 from osteon.web.schemas import AcceptedOut, FileErrorOut
 from osteon.web.service import Service
 from osteon.web.uploads import FIELD, STUDY_FIELD
+from osteon.web.watch import Watch
 
 MOST_WAIT_SECONDS = 300.0
 
@@ -57,6 +58,7 @@ Previewing = Annotated[CapacityLimiter, Depends(previewing_of)]
 Stopping = Annotated[Event, Depends(stopping_of)]
 WaitSeconds = Annotated[float, Query(ge=0, le=MOST_WAIT_SECONDS, description="seconds to hold the answer")]
 Again = Annotated[bool, Query(description="analyse anew what was analysed already")]
+WithBones = Annotated[bool, Query(description="find single bones too, once the analysis succeeded")]
 AnalysisId = Annotated[str, Path(description="id of the analysis")]
 PageNumber = Annotated[int, Query(ge=1, le=10_000, description="page or frame, from 1")]
 
@@ -80,10 +82,11 @@ _WHY: dict[int, dict[str, Any]] = {
     401: {"description": "no key, or none that works", "headers": _header("WWW-Authenticate", "string")},
     403: {"description": "the key may not do this, or another site asked for it"},
     404: {"description": "no such analysis or upload, or no picture of it yet"},
-    409: {"description": "the upload is not where the request takes it to be"},
+    409: {"description": "the upload, or the analysis, is not where the request takes it to be"},
     413: {"description": "the body, or the picture, is over the limit"},
     422: {"description": "no picture, one that cannot be decoded, or a wrong parameter"},
     429: {"description": "too many analyses wait, or too many requests", "headers": _header("Retry-After", "integer")},
+    501: {"description": "no model for this is installed"},
 }
 
 
@@ -100,28 +103,43 @@ def form(*, many: bool) -> dict[str, Any]:
 
 
 async def accepted(
-    service: Service, analyses: Sequence[Analysis], errors: list[FileErrorOut], *, wait: float, stopping: Event
+    service: Service,
+    analyses: Sequence[Analysis],
+    errors: list[FileErrorOut],
+    *,
+    wait: float,
+    stopping: Event,
+    bones: bool = False,
 ) -> Response:
-    """The answer to files taken in, held until all are finished or time is over."""
-    current = await _settled(service, analyses, seconds=wait, stopping=stopping)
-    done = wait > 0 and all(analysis.finished for analysis in current)
-    answer = AcceptedOut.of(current, errors).model_dump(mode="json", exclude_unset=len(current) != 1 or bool(errors))
+    """The answer to files taken in, held until all are finished or time is over.
+
+    Args:
+        bones: their bones were asked for, too, and are waited for.
+    """
+    until = time.monotonic() + wait
+    left = {analysis.id for analysis in analyses if not analysis.finished}
+    left = await _unfinished(service.watch, left, until=until, stopping=stopping)
+    if bones:
+        left |= await bones_found(service, [analysis.id for analysis in analyses], until=until, stopping=stopping)
+    current = list(analyses)
+    if wait or service.settings.immediate:
+        current = [one if one.finished and not bones else await _found(service, one.id) or one for one in analyses]
+    done = wait > 0 and not left and all(analysis.finished for analysis in current)
+    answer = AcceptedOut.of(current, errors).model_dump(mode="json", exclude_unset=True)
     return JSONResponse(answer, status_code=200 if done else 202)
 
 
-async def _settled(
-    service: Service, analyses: Sequence[Analysis], *, seconds: float, stopping: Event
-) -> list[Analysis]:
-    """The analyses once all are finished, or as they stand when the time is over or the server stops."""
-    until = time.monotonic() + seconds
-    current = list(analyses)
-    left = {analysis.id for analysis in current if not analysis.finished}
+async def bones_found(service: Service, analysis_ids: Collection[str], *, until: float, stopping: Event) -> set[str]:
+    """Waits until the bones of these analyses are found, or failed, or time is over; whose are not."""
+    return await _unfinished(service.bones_watch, set(analysis_ids), until=until, stopping=stopping)
+
+
+async def _unfinished(watch: Watch, left: set[str], *, until: float, stopping: Event) -> set[str]:
+    """Those that are not finished when the time is over or the server stops; what was removed is finished, too."""
     while left and time.monotonic() < until and not stopping.is_set():
-        progress = await service.watch.look(left)
+        progress = await watch.look(left)
         left = {analysis_id for analysis_id in left if analysis_id in progress and not progress[analysis_id].finished}
-    if not seconds and not service.settings.immediate:
-        return current
-    return [one if one.finished else await _found(service, one.id) or one for one in current]
+    return left
 
 
 async def _found(service: Service, analysis_id: str) -> Analysis | None:

@@ -23,6 +23,7 @@ from osteon.web.routes.shared import (
     Shared,
     Stopping,
     WaitSeconds,
+    WithBones,
     accepted,
     problems_of,
 )
@@ -126,7 +127,7 @@ async def preview_upload(upload_id: UploadId, service: Shared, decoding: Decodin
     "/uploads/{upload_id}/analysis",
     status_code=202,
     response_model=AcceptedOut,
-    responses=_DONE | problems_of(404, 409, 413, 422, 429),
+    responses=_DONE | problems_of(404, 409, 413, 422, 429, 501),
 )
 async def analyse_upload(
     upload_id: UploadId,
@@ -136,14 +137,20 @@ async def analyse_upload(
     caller: Analysing,
     wait: WaitSeconds = 0,
     again: Again = False,
+    bones: WithBones = False,
 ) -> Response:
     """Take a complete upload in for analysis; the upload is gone then, as it is where it is no picture."""
+    if bones:
+        service.check_bones()
     upload = await to_thread.run_sync(partial(service.resumables.find, upload_id, owner=caller.owner))
-    analyses, errors = await to_thread.run_sync(partial(_accept, service, upload, again=again), limiter=decoding)
-    return await accepted(service, analyses, errors, wait=wait, stopping=stopping)
+    accept = partial(_accept, service, upload, again=again, bones=bones)
+    analyses, errors = await to_thread.run_sync(accept, limiter=decoding)
+    return await accepted(service, analyses, errors, wait=wait, stopping=stopping, bones=bones)
 
 
-def _accept(service: Service, upload: Resumable, *, again: bool) -> tuple[list[Analysis], list[FileErrorOut]]:
+def _accept(
+    service: Service, upload: Resumable, *, again: bool, bones: bool
+) -> tuple[list[Analysis], list[FileErrorOut]]:
     def remove() -> None:
         with suppress(UploadNotFound):
             service.resumables.remove(upload.id, owner=upload.owner)
@@ -151,7 +158,8 @@ def _accept(service: Service, upload: Resumable, *, again: bool) -> tuple[list[A
 
     with service.resumables.assembled(upload) as whole:
         try:
-            taken = service.accept([whole], owner=upload.owner, study=upload.study, again=again, shelved=upload.id)
+            given = {"owner": upload.owner, "study": upload.study, "shelved": upload.id}
+            taken = service.accept([whole], **given, again=again, bones=bones)
         except InvalidImage:
             remove()
             raise

@@ -1,0 +1,89 @@
+"""What is done where bones were asked for: they are found on each page, and each fracture gets the one it lies on."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from osteon.findings import Bone, Findings, Fracture
+from osteon.inference.anchoring import anchored, demoted
+from osteon.inference.pipeline import Pipeline, decide
+from osteon.service import bone_files, pictures
+from osteon.service.bones import BonesClaims, BonesTask
+from osteon.service.decoders import DecodedPage
+from osteon.service.intake import Reading
+from osteon.service.metrics import Metrics
+from osteon.service.store import AnalysisStore
+from osteon.service.work import Work
+
+
+class BonesJob(Work[BonesTask]):
+    """Finds the bones of analyses that succeeded."""
+
+    of = "bones"
+
+    def __init__(
+        self,
+        store: AnalysisStore,
+        claims: BonesClaims,
+        pipeline: Pipeline,
+        metrics: Metrics,
+        reading: Reading,
+        *,
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(store, claims, metrics, ended=ended)
+        self._claims = claims
+        self._pipeline = pipeline
+        self._reading = reading
+
+    def done(self, claim: BonesTask) -> bool:
+        """Find the bones of each page, keep them, and note on which each fracture lies."""
+        until = time.monotonic() + self.settings.time_limit_seconds
+        analysis = self._store.find(claim.id)
+        pages: list[dict[str, Any]] = []
+        with self._reading.decoded(self._store.files, analysis) as file:
+            for page, before in zip(file.pages, analysis.pages, strict=True):
+                self.go_on(self._claims.advance(claim, len(pages) / len(analysis.pages)), until)
+                findings = self._page(page, before)
+                bone_files.save(self._store.files, claim.id, page.page, findings.bones or ())
+                pages.append(findings.to_json())
+        self.go_on("held", until)
+        return self._claims.succeed(claim, pages)
+
+    def _page(self, page: DecodedPage, before: Mapping[str, Any]) -> Findings:
+        """The findings of a page and its bones; where the gate sees no bone, nobody looks for any."""
+        findings = pictures.findings_from_json(before)
+        if not findings.bone.present:
+            return replace(findings, bones=(), instances=None)
+        started = time.perf_counter()
+        bones = self._pipeline.bones(page.radiograph())
+        model = self._pipeline.bones_session()
+        fractures = placed(findings, bones, demotes=model.card.outside_demotes)
+        ms = (time.perf_counter() - started) * 1000
+        self._metrics.staged("bones", ms)
+        earlier = {stage: spent for stage, spent in findings.timing_ms.items() if stage != "bones"}
+        total = earlier.get("total", 0.0) - findings.timing_ms.get("bones", 0.0) + ms
+        return replace(
+            findings,
+            fractures=fractures,
+            decision=decide(fractures),
+            bones=bones,
+            instances=model.ref,
+            timing_ms=earlier | {"bones": ms, "total": total},
+        )
+
+
+def placed(findings: Findings, bones: tuple[Bone, ...], *, demotes: bool) -> tuple[Fracture, ...]:
+    """The fractures of a page, each with the bone that it lies on.
+
+    They stay in their order and all stay: readers' answers count them. So a doubt outside of the bones, which would
+    not be shown had bones been looked for at first, stays a doubt that says where it lies.
+    """
+    found = anchored(findings.fractures, bones, height_px=findings.height_px, width_px=findings.width_px)
+    if not demotes:
+        return found
+    return tuple(
+        replace(lower, grade=lower.grade or fracture.grade)
+        for fracture, lower in zip(found, demoted(found), strict=True)
+    )
