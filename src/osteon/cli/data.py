@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from osteon.cli import message
+from osteon.cli.prelabel import prelabel
 from osteon.cli.progress import bars
 from osteon.datasets import coco, cvat, duplicates, voc, yolo
 from osteon.datasets import split as splitting
@@ -40,6 +41,9 @@ _out_option = click.option("--out", type=_PLACE, help="File to write; default: s
 @click.group()
 def data() -> None:
     """Data sets in, checked, split and out."""
+
+
+data.add_command(prelabel)
 
 
 @data.command("import")

@@ -9,7 +9,7 @@ pose on the same plate. Both cuts were chosen by looking at pairs of FracAtlas; 
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,11 +101,16 @@ def fingerprint(name: str, path: Path) -> Fingerprint:
     grey, problem = _decode(data)
     if grey is None:
         return Fingerprint(name, digest, problem=problem)
+    made = fingerprint_of_pixels(name, grey, digest)
+    return replace(made, problem=problem, decoded=_decoded_share(grey)) if problem else made
+
+
+def fingerprint_of_pixels(name: str, grey: Grey, file_sha256: str) -> Fingerprint:
+    """The fingerprint of a picture that is decoded: (height, width) uint8 as a person sees it."""
     pixels = hashlib.sha256(repr(grey.shape).encode() + grey.tobytes()).hexdigest()
     thumbnail = cv2.resize(grey, (_FINE_SIDE_PX, _FINE_SIDE_PX), interpolation=cv2.INTER_AREA)
     height, width = grey.shape
-    decoded = _decoded_share(grey) if problem else 1.0
-    return Fingerprint(name, digest, pixels, np.asarray(thumbnail, np.uint8), problem, decoded, (height, width))
+    return Fingerprint(name, file_sha256, pixels, np.asarray(thumbnail, np.uint8), size_px=(height, width))
 
 
 def fingerprints(cases: Iterable[Case], progress: Progress | None = None) -> list[Fingerprint]:
