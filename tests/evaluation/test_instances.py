@@ -9,7 +9,7 @@ import pytest
 from drawn_bones import HEIGHT_PX, WIDTH_PX, bone, picture, random_pictures, region
 
 from osteon.evaluation.coco_table import mask_table
-from osteon.evaluation.instance_figures import best_cut, by_class, judge, report
+from osteon.evaluation.instance_figures import best_cut, by_class, report
 from osteon.evaluation.instances import ANY, MISS, NEUTRAL, Outlined, class_of, compared
 
 LEFT, RIGHT = (5, 10, 15, 50), (30, 10, 40, 50)
@@ -177,8 +177,8 @@ def test_the_best_cut_parts_right_from_wrong() -> None:
         picture([bone(LEFT, score=0.8), bone(RIGHT, score=0.3)], [bone(LEFT)]),
         picture([bone(LEFT, score=0.7), bone(RIGHT, score=0.2)], [bone(LEFT)]),
     ]
-    assert best_cut([judge(each, ANY, 0.5) for each in pictures]) == pytest.approx(0.7, abs=2e-6)
-    assert best_cut([judge(picture([], [bone(LEFT)]), ANY, 0.5)]) == 0.5
+    assert best_cut([compared(each)["bone"] for each in pictures]) == pytest.approx(0.7, abs=2e-6)
+    assert best_cut([compared(picture([], [bone(LEFT)]))["bone"]]) == 0.5
 
 
 # Average precision once more: pixel sets, plain loops, no NumPy

@@ -7,7 +7,9 @@ from typing import Any
 import click
 
 from osteon.cli import message
+from osteon.cli.bone_judge import evaluate_bone_judge
 from osteon.cli.progress import bars
+from osteon.errors import ConfigurationError
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 PLACE = click.Path(exists=True, path_type=Path)
@@ -17,7 +19,10 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 
 @click.group()
 def evaluate() -> None:
-    """Figures of a gate or a detector on a data set, as JSON; runs on ONNX Runtime, without torch."""
+    """Figures of a model on a data set, as JSON; runs on ONNX Runtime, without torch."""
+
+
+evaluate.add_command(evaluate_bone_judge)
 
 
 @evaluate.command(
@@ -169,6 +174,136 @@ def evaluate_gate(
         readings, area_fraction=session.card.cut("area_fraction"), confidence=session.card.cut("confidence")
     )
     _give(figures, session, split_hash, part)
+
+
+@evaluate.command(
+    "bones",
+    epilog="""\b
+Examples:
+  osteon evaluate bones bones.onnx --data bonemasks/instances.json --films FracAtlas \\
+      --split docs/splits/bone-folds.json --part fold1 --records fold1.jsonl.gz --gate-split docs/splits/gate.json
+  osteon evaluate bones bones.onnx --data corrected.xml --report report/
+""",
+)
+@click.argument("model", type=FILE)
+@click.option("--data", "place", type=PLACE, required=True, help="Data set with an outline for each bone.")
+@click.option("--films", type=PLACE, help="FracAtlas, where --data outlines its films.")
+@click.option("--split", "split_file", type=FILE, help="Only the part of this split.")
+@click.option("--part", "--fold", "part", default="valid", show_default=True, help="Part of the split.")
+@click.option("--cut", type=click.FloatRange(0, 1), help="Least score shown. [default: the model card's]")
+@click.option("--gate", type=FILE, help="Gate, whose mask is compared. [default: the installed one]")
+@click.option("--gate-split", type=FILE, help="Split that the gate was trained on, to tell which films it has seen.")
+@click.option("--records", "records_file", type=OUT, help="Keep all bones, found and drawn, in this file (.jsonl.gz).")
+@click.option("--report", "folder", type=FOLDER, help="Write report.md and report.json into this folder.")
+@click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="Of the bootstrap.")
+@click.option("--coco", is_flag=True, help="Average precision from faster-coco-eval, too (extra train).")
+def evaluate_bones(
+    model: Path,
+    place: Path,
+    films: Path | None,
+    split_file: Path | None,
+    part: str,
+    cut: float | None,
+    gate: Path | None,
+    gate_split: Path | None,
+    records_file: Path | None,
+    folder: Path | None,
+    samples: int,
+    coco: bool,
+) -> None:
+    """Mask AP, IoU of matched bones, IoU of metal, Dice of the union beside the gate's; by body part and by class.
+
+    Every figure has its 95% interval. All bones are one class but in the figures by class; regions labelled `ignore`
+    count neither way.
+    """
+    from osteon.datasets.bonemasks import open_masks
+    from osteon.evaluation import bone_records
+    from osteon.evaluation.bone_recording import record_bones
+    from osteon.evaluation.instance_figures import report
+    from osteon.evaluation.instance_tables import markdown
+    from osteon.inference.pipeline import GATE_FILE, Pipeline
+    from osteon.inference.session import Session
+
+    manifest, split_hash = _selected(open_masks(place, films=films), split_file, part)
+    session, pipeline = Session(model, task="bones"), Pipeline.bundled(gate=gate or GATE_FILE)
+    with bars() as progress:
+        kept = record_bones(
+            session,
+            manifest.cases,
+            split_hash=split_hash,
+            part=part if split_hash else "",
+            gate=pipeline.bone,
+            gate_saw=_seen_by(pipeline.gate.card, gate_split) if gate_split else None,
+            progress=progress,
+        )
+    if records_file:
+        bone_records.write(kept, records_file)
+        message(f"wrote {records_file}")
+    labels, shown_at = kept.origin.labels, kept.origin.cut if cut is None else cut
+    figures = report(kept.pictures, labels, [shown_at] * len(kept.pictures), samples=samples) | {"cut": shown_at}
+    if coco:
+        figures["coco"] = _coco_of_masks(kept.pictures, labels)
+    if folder:
+        _keep_report(folder, markdown(figures), figures)
+    _give(figures, session, split_hash, part)
+
+
+def _seen_by(card: Any, split_file: Path) -> frozenset[str]:
+    """The pictures that a model was trained on."""
+    from osteon.datasets.split import Split
+
+    split = Split.read(split_file)
+    if card.split_hash != split.hash:
+        raise ConfigurationError(
+            f"{card.name} was trained on split {card.split_hash}, not {split.hash}",
+            hint="give the split that it was trained on, or leave --gate-split out",
+        )
+    return frozenset(split.parts.get("train", ()))
+
+
+def _coco_of_masks(pictures: Any, labels: tuple[str, ...]) -> dict[str, Any]:
+    from osteon.evaluation.coco_table import mask_table
+
+    return {"bones": mask_table(pictures)} | ({"classes": mask_table(pictures, labels)} if len(labels) > 1 else {})
+
+
+def _keep_report(folder: Path, text: str, figures: dict[str, Any]) -> None:
+    from osteon.evaluation.plain import plain
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.md").write_text(text, encoding="utf-8")
+    (folder / "report.json").write_text(json.dumps(plain(figures), indent=1) + "\n", encoding="utf-8")
+    message(f"wrote report.md and report.json in {folder}")
+
+
+@evaluate.command(
+    "bone-folds",
+    epilog="""\b
+Examples:
+  osteon evaluate bone-folds fold1.jsonl.gz fold2.jsonl.gz fold3.jsonl.gz fold4.jsonl.gz fold5.jsonl.gz > folds.json
+  osteon evaluate bone-folds records/*.jsonl.gz --markdown
+""",
+)
+@click.argument("files", nargs=-1, required=True, type=FILE)
+@click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="Of the bootstrap.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Tables instead of JSON.")
+@click.option("--coco", is_flag=True, help="Average precision from faster-coco-eval, too (extra train).")
+def evaluate_bone_folds(files: tuple[Path, ...], samples: int, as_markdown: bool, coco: bool) -> None:
+    """Cross-validation of single bones read as one, from the records (`osteon evaluate bones --records`) of each fold.
+
+    Figures by fold and pooled, with 95% intervals, by body part and by class. Each fold's bones are shown at the cut
+    that is best on the other folds.
+    """
+    from osteon.evaluation import bone_records
+    from osteon.evaluation.bone_folds import bone_folds
+    from osteon.evaluation.instance_tables import markdown
+    from osteon.evaluation.plain import plain
+
+    parts = [bone_records.read(file) for file in files]
+    found = bone_folds(parts, samples=samples)
+    if coco:
+        found["coco"] = _coco_of_masks([p for records in parts for p in records.pictures], parts[0].origin.labels)
+    click.echo(markdown(found) if as_markdown else json.dumps(plain(found), indent=1), nl=not as_markdown)
 
 
 def _selected(manifest: Any, split_file: Path | None, part: str) -> tuple[Any, str]:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from osteon.datasets.case import Case, Instance
-from osteon.datasets.masks import paint
+from osteon.datasets.masks import outlined
 from osteon.datasets.rle import box_of_mask
 from osteon.errors import InvalidDataset
 from osteon.evaluation.bone_records import BoneOrigin, BoneRecords
@@ -81,16 +81,15 @@ def drawn(case: Case, shape: tuple[int, int]) -> tuple[tuple[Bone, ...], Mask]:
         case: with instances; those without an outline or pixels are left out.
         shape: (height, width) of the picture.
     """
-    ignored = np.zeros(shape, np.uint8)
+    ignored = np.zeros(shape, np.bool_)
     truth = []
     for instance in case.instances or ():
         if instance.ignore:
-            paint(ignored, instance)
+            ignored |= outlined(instance, shape)
         elif _drawn(instance):
-            mask = np.zeros(shape, np.uint8)
-            paint(mask, instance)
-            truth.append(_cropped(Bone(instance.label, 1.0, instance.box_xyxy_px, (0, 0), mask > 0)))
-    return tuple(bone for bone in truth if bone.mask.size), ignored > 0
+            bone = Bone(instance.label, 1.0, instance.box_xyxy_px, (0, 0), outlined(instance, shape))
+            truth.append(_cropped(bone))
+    return tuple(bone for bone in truth if bone.mask.size), ignored
 
 
 def tight(bone: Bone, height_px: int, width_px: int) -> Bone:

@@ -29,19 +29,39 @@ def named(parts: Sequence[Records]) -> dict[str, list[Judged]]:
     Raises:
         InvalidDataset: fewer than two, or two of one name.
     """
-    names = [records.origin.part or f"fold{number}" for number, records in enumerate(parts, start=1)]
-    if len(parts) < 2 or len(set(names)) < len(names):
+    names = fold_names([(records.origin.part, records.origin.split_hash) for records in parts])
+    return {name: records.judged() for name, records in zip(names, parts, strict=True)}
+
+
+def fold_names(origins: Sequence[tuple[str, str]]) -> list[str]:
+    """The names of folds by the part and split that each is of; numbers where they have none.
+
+    Raises:
+        InvalidDataset: fewer than two, two of one name, or of different splits.
+    """
+    names = [part or f"fold{number}" for number, (part, _) in enumerate(origins, start=1)]
+    if len(names) < 2 or len(set(names)) < len(names):
         raise InvalidDataset(
-            f"{len(parts)} folds named {', '.join(names) or 'nothing'}; expected two or more, each of its own",
+            f"{len(names)} folds named {', '.join(names) or 'nothing'}; expected two or more, each of its own",
             hint="give one file of records for each fold",
         )
-    splits = {records.origin.split_hash for records in parts}
+    splits = {split for _, split in origins}
     if len(splits) > 1:
         raise InvalidDataset(
             f"the folds are of {len(splits)} splits: {', '.join(sorted(splits))}",
             hint="folds of different splits share pictures; give those of one cross-validation",
         )
-    return {name: records.judged() for name, records in zip(names, parts, strict=True)}
+    return names
+
+
+def refuse_twice(names: Sequence[str]) -> None:
+    """Raises InvalidDataset where a picture is in two folds, so one model has seen what it is judged on."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InvalidDataset(
+            f"{len(twice)} pictures are in more than one fold, e.g. {twice[0]}",
+            hint="give the validation parts of one cross-validation",
+        )
 
 
 def pooled(folds: Folds) -> list[Judged]:
@@ -51,12 +71,7 @@ def pooled(folds: Folds) -> list[Judged]:
         InvalidDataset: a picture is in two folds, so one model has seen what it is judged on.
     """
     together = [picture for fold in folds.values() for picture in fold]
-    twice = [name for name, count in Counter(p.name for p in together).items() if count > 1]
-    if twice:
-        raise InvalidDataset(
-            f"{len(twice)} pictures are in more than one fold, e.g. {twice[0]}",
-            hint="give the validation parts of one cross-validation",
-        )
+    refuse_twice([picture.name for picture in together])
     return together
 
 

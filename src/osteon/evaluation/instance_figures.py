@@ -155,16 +155,16 @@ def median(values: Numbers, counts: Weights) -> float:
     return float((values[low] + values[high]) / 2)
 
 
-def best_cut(judged: Sequence[Judgement]) -> float:
-    """The score at and over which precision and recall of all bones (IoU 0.5) are best balanced: highest F1."""
-    ranked = ranking([each.compared for each in judged], [each.matches[0.5] for each in judged], 0.5)
+def best_cut(bones: Sequence[Compared]) -> float:
+    """The score at and over which precision and recall (IoU 0.5) are best balanced: highest F1; 0.5 if nothing hits."""
+    matches = [each.match(iou_threshold=0.5) for each in bones]
+    ranked = ranking(bones, matches, 0.5)
     hits = ranked.hits[0.5]
     if not hits.any():
         return 0.5
-    counted = [each.compared.scores[each.matches[0.5] != NEUTRAL] for each in judged]
-    scores = -np.sort(-np.concatenate(counted))
+    scores = np.concatenate([each.scores[taken != NEUTRAL] for each, taken in zip(bones, matches, strict=True)])
     f1 = 2 * np.cumsum(hits) / (np.arange(1, len(hits) + 1) + int(ranked.truths.sum()))
-    return math.floor(float(scores[int(f1.argmax())]) * 1e6) / 1e6
+    return math.floor(float(-np.sort(-scores)[int(f1.argmax())]) * 1e6) / 1e6
 
 
 def report(

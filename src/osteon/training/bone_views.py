@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from osteon.anatomy import BONE, BONES, IMPLANT
 from osteon.datasets.case import Instance
+from osteon.datasets.masks import filled
 from osteon.errors import ConfigurationError
 from osteon.training.augment import Affine, Motion, erase, move, random_affine, shade, warp
 from osteon.training.config import BonesSettings
@@ -17,8 +18,6 @@ ANATOMY = tuple(label for label in BONES if label != "rib")
 """No film's ribs are outlined; a rib is a bone without a name."""
 CLASSES = {"bone": (BONE,), "bone,implant": (BONE, IMPLANT), "anatomy": ANATOMY}
 LEAST_AREA_PX = 24
-SHIFT = 4
-"""OpenCV draws to 1 / 2^SHIFT of a pixel."""
 
 
 def class_names(classes: str) -> tuple[str, ...]:
@@ -110,6 +109,5 @@ def _mask(instance: Instance, affine: Affine, canvas_px: int) -> NDArray[np.uint
     if instance.mask is not None:
         mask |= (warp(instance.mask.astype(np.uint8) * 255, affine, canvas_px) > 127).astype(np.uint8)
     for polygon in instance.polygons:
-        points = np.rint((move(polygon, affine) - 0.5) * 2**SHIFT).astype(np.int32)
-        cv2.fillPoly(mask, [points], 1, shift=SHIFT)
+        mask |= filled(move(polygon, affine), mask.shape)
     return mask
