@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from osteon.cli import message
+from osteon.cli.bone_judge import train_bone_judge
 from osteon.cli.progress import bars
 from osteon.errors import MissingExtra
 from osteon.training.config import (
@@ -70,6 +71,9 @@ def train() -> None:
     In several processes, on one machine or on several with a shared folder, either trains by
     `torchrun --nproc-per-node 2 -m osteon train detector ...`; --batch is then each process's own.
     """
+
+
+train.add_command(train_bone_judge)
 
 
 @train.command(

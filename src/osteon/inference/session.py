@@ -75,8 +75,8 @@ def trial(path: Path, *, side_px: int) -> tuple[int, list[tuple[int, ...]]]:
 
 
 def _batch(pixels: Tensor, wanted: ort.NodeArg) -> NDArray[np.floating]:
-    """A picture as the model's input: repeated where it wants colours, of the number format that it wants."""
-    batch = pixels[None, None]
+    """A picture, or its channels, as the model wants it: repeated where it wants colours, in its number format."""
+    batch = pixels[None] if pixels.ndim == 3 else pixels[None, None]
     if len(wanted.shape) == 4 and wanted.shape[1] == COLOURS:
         batch = np.repeat(batch, COLOURS, axis=1)
     return batch.astype(np.float16) if wanted.type == "tensor(float16)" else batch
