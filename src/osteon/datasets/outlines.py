@@ -1,7 +1,7 @@
 """Masks as polygons that a person can correct, and what is wrong with polygons.
 
 An outline runs a sixth of a pixel within the edges of the mask's outer pixels. There painters agree: pixel centres lie
-inside it, which is COCO's rule, and `masks.paint`, which also fills what the line itself touches, fills no pixel more.
+inside it, which is COCO's rule, and those which also fill what the line itself touches (OpenCV's) fill no pixel more.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteon.datasets.case import Instance, Polygon
-from osteon.datasets.masks import paint
+from osteon.datasets.masks import filled
 from osteon.datasets.rle import Mask, box_of_mask
 from osteon.geometry import box_of_points
 
 LEAST_IOU = 0.98
-"""Of an outline with its mask, measured in ninths of pixels."""
+"""Of an outline with its mask, both in whole pixels and in ninths of pixels."""
 TOLERANCES_PX = (1.0, 0.7, 0.5, 0.35)
 """Douglas-Peucker distances that are tried; where none keeps `LEAST_IOU`, every corner is kept."""
 _SUBPIXELS = 3
@@ -44,7 +44,7 @@ def polygons_of(mask: Mask) -> tuple[Polygon, ...] | None:
     for tolerance_px in TOLERANCES_PX:
         simple = [_simplified(contour, tolerance_px) for contour in contours]
         polygons = tuple(map(_in_pixels, simple))
-        if _agreement(simple, fine) >= LEAST_IOU and not any(map(crossings, polygons)):
+        if _agreement(simple, fine) >= LEAST_IOU and _is_sound(polygons, mask):
             return polygons
     return tuple(map(_in_pixels, contours))
 
@@ -64,15 +64,25 @@ def _agreement(contours: Sequence[Contour], fine: NDArray[np.uint8]) -> float:
     drawn = np.zeros_like(fine)
     for contour in contours:
         cv2.fillPoly(drawn, [contour], 1)
-    both, either = int(np.count_nonzero(drawn & fine)), int(np.count_nonzero(drawn | fine))
+    return _iou(drawn > 0, fine > 0)
+
+
+def _is_sound(polygons: Sequence[Polygon], mask: Mask) -> bool:
+    """Whether the polygons give back the mask's pixels and none of them crosses itself."""
+    return _iou(painted(polygons, *mask.shape), mask) >= LEAST_IOU and not any(map(crossings, polygons))
+
+
+def _iou(first: Mask, second: Mask) -> float:
+    both, either = int(np.count_nonzero(first & second)), int(np.count_nonzero(first | second))
     return both / max(either, 1)
 
 
 def painted(polygons: Sequence[Polygon], height_px: int, width_px: int) -> Mask:
-    """(height_px, width_px) bool: the pixels that polygons cover, as training paints them."""
-    mask = np.zeros((height_px, width_px), np.uint8)
-    paint(mask, Instance("", (0.0, 0.0, 0.0, 0.0), tuple(polygons)))
-    return mask > 0
+    """(height_px, width_px) bool: the pixels whose centres lie in one of the polygons."""
+    mask = np.zeros((height_px, width_px), bool)
+    for polygon in polygons:
+        mask |= filled(polygon, mask.shape)
+    return mask
 
 
 def outlined(
