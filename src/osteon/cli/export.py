@@ -24,6 +24,7 @@ Examples:
 @click.argument("checkpoint", type=FILE)
 @click.option("--data", "place", type=PLACE, required=True, help="The data set of the training.")
 @click.option("--split", "split_file", type=FILE, help="Its split. [default: split.json beside the checkpoint]")
+@click.option("--fold", help="The part of the split that it was validated on, where it was trained on the others.")
 @click.option(
     "--films", type=PLACE, help="FracAtlas, where --data outlines its films; the gate is measured on the others too."
 )
@@ -38,6 +39,7 @@ def export(
     checkpoint: Path,
     place: Path,
     split_file: Path | None,
+    fold: str | None,
     films: Path | None,
     negatives: Path | None,
     out: Path,
@@ -60,14 +62,20 @@ def export(
     saved = Checkpoint.read(checkpoint)
     manifest = open_masks(place, films=films, negatives=negatives)
     known = {case.name for case in manifest}
-    more = [replace(case, instances=None) for case in fracatlas.read(films) if case.name not in known] if films else []
+    measured = films if saved.task == "gate" else None
+    more = (
+        [replace(case, instances=None) for case in fracatlas.read(measured) if case.name not in known]
+        if measured
+        else []
+    )
+    split = Split.read(split_file or checkpoint.parent / "split.json")
     with bars() as report:
         card, parity = release(
             saved,
             out,
             Release(name or f"osteon-{saved.task}", version, licence, training_data or manifest.name, eight_bit),
             manifest=manifest,
-            split=Split.read(split_file or checkpoint.parent / "split.json"),
+            split=split.fold(fold) if fold else split,
             more=more,
             progress=report,
         )

@@ -88,7 +88,7 @@ def export(checkpoint: Checkpoint, path: Path, card: Card) -> None:
             verbose=False,
         )
     model = program.model_proto
-    _forget_machine(model)
+    forget_machine(model)
     onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
     onnx.checker.check_model(model)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def write_card(draft: Path, path: Path, card: Card) -> None:
     unfinished.replace(path)
 
 
-def _forget_machine(model: Any) -> None:
+def forget_machine(model: Any) -> None:
     """Drop the stack traces that the exporter leaves: they name folders of this machine and bloat the file."""
     for node in model.graph.node:
         node.doc_string = ""

@@ -25,6 +25,7 @@ from osteon.files import read
 from osteon.inference.card import Card
 from osteon.inference.session import Session
 from osteon.preprocess import letterbox
+from osteon.training.bone_release import measured_bones
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.export import Parity, export, parity, write_card
 from osteon.training.quantise import Square, quantise
@@ -63,7 +64,7 @@ def release(
     """Export, measure on the `valid` part with ONNX Runtime, choose cuts, and write the file with its card.
 
     Args:
-        checkpoint: of a gate or a detector.
+        checkpoint: of a gate, a detector, or single bones (which stay in float).
         path: file to write.
         about: name, version, licence, data.
         manifest: the data set that it was trained on.
@@ -85,6 +86,9 @@ def release(
     draft = path.with_suffix(".draft.onnx")  # until the figures stand, a model at `path` stays as it is
     try:
         card = _draft(checkpoint, about)
+        if card.task == "bones":
+            squares = _squares(cases, card.side_px)
+            return measured_bones(checkpoint, draft, path, card, cases, squares, progress)
         difference = _exported(checkpoint, draft, card, cases)
         if calibration:
             quantise(draft, draft, _readable(calibration, card.side_px))
