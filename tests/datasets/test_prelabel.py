@@ -70,8 +70,9 @@ def masks(case: Case) -> list[NDArray[np.bool_]]:
 
 
 def truth(path: Path) -> list[NDArray[np.bool_]]:
-    grey = np.asarray(Image.open(path).convert("L"))
-    found = bright(Radiograph(grey, path.name, "0" * 64)) or ()
+    grey = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert grey is not None
+    found = bright(Radiograph(np.asarray(grey, np.uint8), path.name, "0" * 64)) or ()
     return [item.on(*grey.shape) for item in found]
 
 
@@ -131,8 +132,8 @@ def test_pages_of_tiff_and_dicom_become_pictures_of_their_own(tmp_path: Path) ->
     manifest = cvat.read(tmp_path / "out" / prelabel.CVAT_FILE)
     assert [case.name for case in manifest] == ["hand.dcm.png", "hand.dcm.2.png", "scan.tif.png", "scan.tif.2.png"]
     for case in manifest:
-        picture = Image.open(case.path)
-        assert (picture.mode, picture.size) == ("L", (case.width_px, case.height_px))
+        with Image.open(case.path) as picture:
+            assert (picture.mode, picture.size) == ("L", (case.width_px, case.height_px))
         for mine, real in zip(masks(case), truth(case.path), strict=True):
             assert (mine == real).all()
 
