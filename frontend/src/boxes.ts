@@ -5,7 +5,7 @@ import { element, icon } from "./element";
 import type { Film, Rectangle } from "./film";
 import type { Box, Fracture } from "./interface";
 import { Signal } from "./signal";
-import { percent, word } from "./words";
+import { currentLanguage, percent, word } from "./words";
 
 const LABEL_PX = 24;
 const CORNERS_PX = 28; // what is written at the film's upper corners
@@ -45,6 +45,7 @@ export class Boxes {
   private one(mark: Mark, index: number, fractures: Fracture[], selected: number): HTMLElement {
     const fracture = mark.of === null ? null : fractures[mark.of];
     const what = fracture ? `${word(`grade.${fracture.grade}`)} ${percent(fracture.probability)}` : word("box.added");
+    const where = fracture?.text ? `, ${fracture.text[currentLanguage()]}` : "";
     const judged = mark.status && fracture ? `, ${word(`box.${mark.status}`)}` : "";
     const sign = mark.status && icon(`box-${mark.status}`);
     const button = element(
@@ -52,7 +53,7 @@ export class Boxes {
       {
         type: "button",
         className: ["box", fracture?.grade ?? "own", mark.status ?? "", index === selected ? "selected" : ""].join(" ").trim(),
-        label: `${index + 1} · ${what}${judged}`,
+        label: `${index + 1} · ${what}${where}${judged}`,
       },
       element("span", {}, sign, String(index + 1), element("i", {}, `· ${what}`)),
     );

@@ -7,6 +7,7 @@ interface Config {
   catalogue: Record<Language, Record<string, string>>;
   previewSide: number;
   maxBytes: number;
+  bones: boolean; // whether single bones can be found here
   csrf: string;
   caller: { name: string; scopes: Scope[]; local: boolean };
 }

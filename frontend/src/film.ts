@@ -282,10 +282,11 @@ export class Film {
     this.moved.tell();
   }
 
-  zoomTo([x0, y0, x1, y1]: Box): void {
+  // `room`: how much wider than the box the film shows.
+  zoomTo([x0, y0, x1, y1]: Box, { room = 2.4 } = {}): void {
     if (!this.picture) return;
     this.fitted = false;
-    const wide = Math.max(x1 - x0, y1 - y0, 24) * 2.4;
+    const wide = Math.max(x1 - x0, y1 - y0, 24) * room;
     const [x, y] = [(x0 + x1 - wide) / 2, (y0 + y1 - wide) / 2];
     const unit = this.picture.width;
     this.viewer.viewport.fitBounds(new OpenSeadragon.Rect(x / unit, y / unit, wide / unit, wide / unit));

@@ -150,6 +150,7 @@ function place(mark: Mark, index: number, fractures: Fracture[]): HTMLElement {
     element("b", {}, String(index + 1)),
     element("span", { className: "place-grade" }, fracture ? word(`grade.${fracture.grade}`) : word("box.added")),
     fracture ? meter(fracture.probability) : null,
+    fracture?.text ? element("span", { className: "where" }, sentence(fracture.text[currentLanguage()])) : null,
     fracture
       ? element("span", { className: "figures" }, `${word("probability")} ${percent(fracture.probability)} · ${word("score")} ${decimal(fracture.score)}`)
       : null,

@@ -1,5 +1,7 @@
 // What the server answers, as its OpenAPI document tells.
 
+import type { Language } from "./config";
+
 export type Decision = "fracture" | "doubt" | "no_fracture" | "not_a_radiograph";
 export type Status = "queued" | "running" | "succeeded" | "failed" | "cancelled";
 export type Grade = "fracture" | "doubt";
@@ -18,6 +20,8 @@ export interface Fracture {
   score: number;
   probability: number;
   grade: Grade;
+  text?: Record<Language, string>; // on which bone, once bones are found
+  outside_bone?: boolean;
 }
 
 export interface Findings {
@@ -27,6 +31,7 @@ export interface Findings {
   decision: Decision;
   fractures: Fracture[];
   timing_ms: Record<string, number>;
+  bones?: unknown[]; // once they are found
 }
 
 export interface Fault {
@@ -42,6 +47,7 @@ export interface Links {
   thumbnail: string;
   pixels: string;
   bone: string;
+  bones: string;
   overlay: string;
   report: string;
 }
@@ -72,6 +78,24 @@ export interface Preview {
   cuts: { area_fraction: number; confidence: number };
   mask: string;
   image?: string | null;
+}
+
+export interface BoneShape {
+  image_id: number; // page, from 1
+  category_id: number;
+  label: string;
+  score: number;
+  bbox: [number, number, number, number]; // x, y, width, height
+  area: number;
+  segmentation: number[][]; // x, y, x, y, ... of each part
+  inside_xy_px: [number, number];
+}
+
+export interface Bones {
+  status: Status;
+  error: Fault | null;
+  categories: { id: number; name: string; names: Record<Language, string>; colour: string }[];
+  annotations: BoneShape[];
 }
 
 export interface Accepted {

@@ -37,6 +37,7 @@ const SHORTCUTS: Shortcut[] = [
   { shown: "Home", word: "viewer.reset", acts: { Home: () => act("reset") } },
   { shown: "B", word: "keys.boxes", acts: { KeyB: () => layers.toggle("boxes") } },
   { shown: "M", word: "keys.bone", acts: { KeyM: () => layers.toggle("bone") } },
+  { shown: "S", word: "keys.bones", acts: { KeyS: () => layers.toggle("bones") } },
   { shown: "N  P", word: "keys.findings", acts: { KeyN: () => stage.step(1), KeyP: () => stage.step(-1) } },
   { shown: "A", word: "keys.accept", acts: { KeyA: () => judge(stage.active.selected, "accepted") } },
   { shown: "X", word: "keys.reject", acts: { KeyX: () => judge(stage.active.selected, "rejected") } },

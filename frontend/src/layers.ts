@@ -1,5 +1,6 @@
 // What lies over the films, each with its own switch and opacity; the list is drawn from here.
 
+import { config } from "./config";
 import { byId, element, pressed } from "./element";
 import type { Analysis } from "./interface";
 import { Signal } from "./signal";
@@ -26,19 +27,25 @@ class Layers {
       fades: true,
       url: ({ links, pages }, page) => (pages[page]?.bone.present ? `${links.bone}?page=${page + 1}` : null),
     },
+    ...(config.bones ? [{ key: "bones", word: "viewer.bones", shown: false, opacity: 0.9, fades: true, url: () => null } as const] : []),
   ];
 
-  of(key: string): Layer {
-    return this.all.find((layer) => layer.key === key)!;
+  of(key: string): Layer | undefined {
+    return this.all.find((layer) => layer.key === key);
+  }
+
+  shown(key: string): boolean {
+    return this.of(key)?.shown ?? false;
   }
 
   opacity(key: string): number {
     const layer = this.of(key);
-    return layer.shown ? layer.opacity : 0;
+    return layer?.shown ? layer.opacity : 0;
   }
 
   toggle(key: string): void {
     const layer = this.of(key);
+    if (!layer) return;
     layer.shown = !layer.shown;
     pressed(byId(`toggle-${key}`), layer.shown);
     this.changed.tell(layer);

@@ -3,6 +3,7 @@
 import "./page.css";
 import { startAnswer } from "./answer";
 import { announce } from "./announce";
+import { startBoneList } from "./bone-list";
 import { may } from "./config";
 import { byId } from "./element";
 import { startFindings } from "./findings";
@@ -75,6 +76,7 @@ startLanguage();
 startTheme();
 startTools();
 startFindings();
+startBoneList();
 startAnswer();
 startStudy();
 startWorklist();

@@ -9,8 +9,10 @@ import type { GreyPicture } from "./grey";
 import type { Analysis, Box, Findings } from "./interface";
 import { Lens } from "./lens";
 import { type Layer, layers } from "./layers";
+import { bonesOn, Outlines } from "./outlines";
 import { type Problem, readPixels } from "./server";
 import { Signal } from "./signal";
+import { skeleton } from "./skeleton";
 import type { Submission } from "./submission";
 import { decimal, percent, word } from "./words";
 
@@ -29,6 +31,7 @@ function pixels(analysis: Analysis, page: number): Promise<GreyPicture> {
 
 export class Pane {
   readonly film = new Film();
+  readonly outlines = new Outlines(this.film);
   readonly boxes = new Boxes(this.film);
   readonly lens = new Lens(this.film);
   readonly extent = element("div", { className: "extent", role: "img" });
@@ -49,11 +52,18 @@ export class Pane {
   private wanted: ((box: Box) => void) | null = null; // what becomes of the box that is being drawn
 
   constructor() {
-    this.element.append(this.film.element, this.extent, this.boxes.element, ...Object.values(this.corners), this.lens.element);
+    this.element.append(this.film.element, this.extent, this.outlines.element, this.boxes.element, ...Object.values(this.corners), this.lens.element);
     this.gestures = new Gestures(this.element, this.film, this.lens);
     this.film.moved.on(() => this.tellPlace());
     this.film.windowed.on(() => this.tellWindow());
     layers.changed.on((layer) => this.layLayer(layer));
+    skeleton.changed.on((id) => id === this.analysis?.id && this.drawBones());
+    this.outlines.fade(layers.opacity("bones"));
+    this.element.addEventListener("pointermove", ({ clientX, clientY }) => {
+      const { left, top } = this.element.getBoundingClientRect();
+      this.outlines.point({ x: clientX - left, y: clientY - top });
+    });
+    this.element.addEventListener("pointerleave", () => this.outlines.point(null));
   }
 
   get empty(): boolean {
@@ -111,7 +121,7 @@ export class Pane {
   private async fetch(analysis: Analysis, page: number, keep: boolean): Promise<void> {
     if (!this.findings) return;
     const picture = await pixels(analysis, page).catch(() => null);
-    if (!picture || this.analysis !== analysis || this.page !== page) return;
+    if (!picture || this.analysis?.id !== analysis.id || this.page !== page) return;
     this.film.show(picture, { keep });
     this.layAll();
     this.draw();
@@ -124,12 +134,33 @@ export class Pane {
 
   private layLayer(layer: Layer): void {
     if (layer.key === "boxes") this.boxes.shown = layer.shown;
+    else if (layer.key === "bones") this.layBones();
     else if (this.findings && this.analysis && this.film.picture) {
       this.film.lay(layer.key, layer.url(this.analysis, this.page), layers.opacity(layer.key));
     } else this.film.fade(layer.key, layers.opacity(layer.key));
   }
 
+  // Single bones are looked for while their layer is on, not before.
+  private layBones(): void {
+    this.outlines.fade(layers.opacity("bones"));
+    if (layers.shown("bones") && this.analysis && this.findings) void skeleton.want(this.analysis);
+    this.drawBones();
+  }
+
+  private drawBones(): void {
+    const bones = this.exact && skeleton.of(this.analysis)?.bones;
+    this.outlines.draw(bones ? bonesOn(bones, this.page) : []);
+  }
+
+  // The same analysis as it stands now.
+  renew(analysis: Analysis): void {
+    if (this.analysis?.id !== analysis.id) return;
+    this.analysis = analysis;
+    this.draw();
+  }
+
   draw(): void {
+    this.drawBones();
     this.boxes.draw(this.exact ? this.draft : null, this.findings?.fractures ?? [], this.selected);
     const name = this.analysis?.name ?? this.submission?.name ?? "";
     this.corners.name.textContent = name;

@@ -2,9 +2,10 @@
 
 import { config } from "./config";
 import { GreyPicture } from "./grey";
-import type { Accepted, Analysis, Answer, KeptAnswer, Page, Preview, Summary } from "./interface";
+import type { Accepted, Analysis, Answer, Bones, KeptAnswer, Page, Preview, Summary } from "./interface";
 
 export const API = "/api/v1";
+const BONES_WAIT_S = 20;
 
 export class Problem extends Error {
   readonly kind: string;
@@ -123,6 +124,10 @@ export const readAnswers = (id: string): Promise<{ answers: KeptAnswer[] }> =>
   send({ method: "GET", path: `/analyses/${id}/answers` });
 export const keepAnswer = (id: string, answer: Answer): Promise<KeptAnswer> =>
   send({ method: "POST", path: `/analyses/${id}/answers`, ...json(answer) });
+
+// Has the bones of an analysis found; the answer is held for a while.
+export const askBones = (id: string): Promise<Bones> => send({ method: "POST", path: `/analyses/${id}/bones?wait=${BONES_WAIT_S}` });
+export const readBones = (id: string): Promise<Bones> => send({ method: "GET", path: `/analyses/${id}/bones` });
 
 export const endSession = (): Promise<null> => send({ method: "DELETE", path: "/session" });
 

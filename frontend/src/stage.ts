@@ -7,6 +7,7 @@ import { type Analysis, finished, type Summary } from "./interface";
 import { Pane } from "./pane";
 import { isAbort, Problem, readAnalysis } from "./server";
 import { Signal } from "./signal";
+import { skeleton } from "./skeleton";
 import type { Submission } from "./submission";
 
 export const LAYOUTS = [1, 2, 4] as const;
@@ -23,6 +24,7 @@ class Stage {
   private readonly host = byId("stage");
 
   start(): void {
+    skeleton.changed.on((id) => void this.renew(id));
     while (this.panes.length < Math.max(...LAYOUTS)) this.addPane();
     this.arrange(1);
   }
@@ -144,6 +146,17 @@ class Stage {
     pane.show(analysis, 0);
     this.changed.tell();
     if (finished(analysis.status)) this.opened.tell(analysis);
+  }
+
+  // Once its bones are found, the findings of an analysis say on which bone each fracture lies.
+  private async renew(id: string): Promise<void> {
+    const shown = this.panes.filter(({ analysis }) => analysis?.id === id);
+    const known = skeleton.of(shown[0]?.analysis ?? null)?.bones;
+    if (!known || shown.every(({ findings }) => findings?.bones)) return;
+    const analysis = await readAnalysis(id).catch(() => null);
+    if (!analysis) return;
+    for (const pane of shown) pane.renew(analysis);
+    this.changed.tell();
   }
 
   turnTo(page: number): void {

@@ -24,6 +24,7 @@ export const wordIfAny = (key: string): string | null => config.catalogue[langua
 
 const FORMS = {
   views: { one: "study.views.one", few: "study.views.few", many: "study.views.many" },
+  bones: { one: "bones.found.one", few: "bones.found.few", many: "bones.found.many" },
   added: { one: "intake.count.one", few: "intake.count.few", many: "intake.count.many" },
 } as const;
 

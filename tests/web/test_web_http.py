@@ -596,6 +596,8 @@ class TestOperation:
             "/api/v1/analyses/{analysis_id}/thumbnail.jpg",
             "/api/v1/analyses/{analysis_id}/image.png",
             "/api/v1/analyses/{analysis_id}/bone.png",
+            "/api/v1/analyses/{analysis_id}/bones",
+            "/api/v1/analyses/{analysis_id}/bones.png",
             "/api/v1/analyses/{analysis_id}/overlay.png",
             "/api/v1/analyses/{analysis_id}/report.pdf",
             "/healthz",
@@ -603,7 +605,7 @@ class TestOperation:
             "/metrics",
         }
         post = document["paths"]["/api/v1/analyses"]["post"]
-        assert set(post["responses"]) == {"200", "202", "413", "422", "429", "default"}
+        assert set(post["responses"]) == {"200", "202", "413", "422", "429", "501", "default"}
         assert "application/problem+json" in post["responses"]["422"]["content"]
         assert "HTTPValidationError" not in document["components"]["schemas"]
 

@@ -18,6 +18,7 @@ from osteon.client.records import (
     Analysis,
     Answer,
     Bone,
+    Bones,
     BoxAnswer,
     Failure,
     Findings,
@@ -25,6 +26,7 @@ from osteon.client.records import (
     Model,
     Preview,
     Sent,
+    SingleBone,
 )
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "Answer",
     "AsyncClient",
     "Bone",
+    "Bones",
     "BoxAnswer",
     "Client",
     "Failure",
@@ -42,4 +45,5 @@ __all__ = [
     "Patience",
     "Preview",
     "Sent",
+    "SingleBone",
 ]

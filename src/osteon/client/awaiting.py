@@ -21,7 +21,7 @@ from osteon.client.connection import (
     wanted,
 )
 from osteon.client.exchange import Ask, Broken, Patience, Pause, Plan, Reply
-from osteon.client.records import Accepted, Analysis, Answer, BoxAnswer, Decision, Preview, Sent, Status, Verdict
+from osteon.client.records import Accepted, Analysis, Answer, Bones, BoxAnswer, Decision, Preview, Sent, Status, Verdict
 from osteon.client.sources import Source, pictures_in
 
 T = TypeVar("T")
@@ -144,6 +144,10 @@ class AsyncClient(Connection):
     async def bone(self, analysis_id: str, *, page: int = 1) -> bytes:
         """As `Client.bone`."""
         return await self._run(self._plans.file(analysis_id, "bone.png", page=page))
+
+    async def bones(self, analysis_id: str, *, wait_s: float = 60.0, again: bool = False) -> Bones:
+        """As `Client.bones`."""
+        return await self._run(self._plans.bones(analysis_id, wait_s=wait_s, again=again))
 
     async def overlay(self, analysis_id: str, *, page: int = 1, language: Language = "en") -> bytes:
         """As `Client.overlay`."""

@@ -22,7 +22,7 @@ from osteon.client.connection import (
     wanted,
 )
 from osteon.client.exchange import Ask, Broken, Patience, Pause, Plan, Reply
-from osteon.client.records import Accepted, Analysis, Answer, BoxAnswer, Decision, Preview, Sent, Status, Verdict
+from osteon.client.records import Accepted, Analysis, Answer, Bones, BoxAnswer, Decision, Preview, Sent, Status, Verdict
 from osteon.client.sources import Source, pictures_in
 
 T = TypeVar("T")
@@ -169,6 +169,19 @@ class Client(Connection):
     def bone(self, analysis_id: str, *, page: int = 1) -> bytes:
         """The bone mask to lay over a page: RGBA PNG, coarser than the page."""
         return self._run(self._plans.file(analysis_id, "bone.png", page=page))
+
+    def bones(self, analysis_id: str, *, wait_s: float = 60.0, again: bool = False) -> Bones:
+        """Each bone of an analysis by itself: they are looked for when this is asked for the first time, then kept.
+
+        Args:
+            wait_s: seconds to wait until they are found; then it is given as it stands (see `finished`).
+            again: look for them anew.
+
+        Raises:
+            RequestRefused: `NoBonesModel` where the service has no model for it, `BonesImpossible` of an analysis
+                that failed.
+        """
+        return self._run(self._plans.bones(analysis_id, wait_s=wait_s, again=again))
 
     def overlay(self, analysis_id: str, *, page: int = 1, language: Language = "en") -> bytes:
         """A page with its findings drawn on it: PNG."""

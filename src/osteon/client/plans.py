@@ -18,7 +18,7 @@ from osteon.client.exchange import (
     understood,
     unreachable,
 )
-from osteon.client.records import Accepted, Analysis, Answer, BoxAnswer, Preview, Sent, Verdict
+from osteon.client.records import Accepted, Analysis, Answer, Bones, BoxAnswer, Preview, Sent, Verdict
 from osteon.client.sources import Content, Source
 from osteon.errors import InvalidImage, OsteonError, RequestRefused, ServiceUnreachable
 
@@ -145,6 +145,18 @@ class Plans:
         given = {key: str(value) for key, value in params.items()}
         reply = yield from asked(Ask("GET", f"{_of(analysis_id)}/{name}", given), self.patience)
         return reply.content
+
+    def bones(self, analysis_id: str, *, wait_s: float, again: bool) -> Plan[Bones]:
+        """Have the bones found, and wait until they are, or the time is over."""
+        until = time.monotonic() + wait_s
+        while True:
+            hold_s = max(0.0, min(until - time.monotonic(), _HOLD_S))
+            params = ({"wait": f"{hold_s:g}"} if hold_s else {}) | ({"again": "true"} if again else {})
+            ask = Ask("POST", f"{_of(analysis_id)}/bones", params, hold_s=hold_s, repeatable=not again)
+            current = yield from asked_record(ask, self.patience, Bones.of)
+            if current.finished or time.monotonic() >= until:
+                return current
+            again = False
 
     def answers(self, analysis_id: str) -> Plan[tuple[Answer, ...]]:
         """The readers' answers."""

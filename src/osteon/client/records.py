@@ -38,17 +38,67 @@ class Bone:
 
 @dataclass(frozen=True)
 class Fracture:
-    """A box around a suspected fracture; `grade` is `fracture`, `doubt` or None."""
+    """A box around a suspected fracture; `grade` is `fracture`, `doubt` or None.
+
+    Once bones were found: `bone` is the label of the one it lies on, None where that is not clear, and `text` says so
+    by language (`en`, `ru`); '{}' before.
+    """
 
     box_xyxy_px: Box
     score: float
     probability: float
     grade: str | None = None
+    bone: str | None = None
+    bone_overlap: float = 0.0
+    bone_confidence: float = 0.0
+    bone_third: str | None = None
+    outside_bone: bool = False
+    text: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, value: Json) -> Self:
         """From the service's JSON."""
         return _known(cls, value, box_xyxy_px=_box(value["box_xyxy_px"]))
+
+
+@dataclass(frozen=True)
+class SingleBone:
+    """A bone (or implant), complete where others overlap it.
+
+    Attributes:
+        label: such as `radius`; `bone` of a model that names none.
+        score: the model's, 0 to 1.
+        names: by language, `en` and `ru`; empty in findings.
+        outlines: [x0, y0, x1, y1, ...] of each of its parts; empty in findings.
+        page: from 1.
+    """
+
+    label: str
+    score: float
+    box_xyxy_px: Box
+    area_px: int
+    names: Mapping[str, str] = field(default_factory=dict)
+    outlines: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
+    page: int = 1
+
+    @classmethod
+    def of(cls, value: Json) -> Self:
+        """From a row of the findings' `bones`."""
+        return _known(cls, value, box_xyxy_px=_box(value["box_xyxy_px"]))
+
+    @classmethod
+    def of_annotation(cls, value: Json, categories: Mapping[int, Json]) -> Self:
+        """From a row of COCO's `annotations`."""
+        x, y, width, height = value["bbox"]
+        return cls(
+            label=value["label"],
+            score=value["score"],
+            box_xyxy_px=_box([x, y, x + width, y + height]),
+            area_px=value["area"],
+            names=categories[value["category_id"]]["names"],
+            outlines=tuple(tuple(part) for part in value["segmentation"]),
+            page=value["image_id"],
+        )
 
 
 @dataclass(frozen=True)
@@ -62,7 +112,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything the service says of one page; `detector` is None where the gate ended the work."""
+    """Everything the service says of one page; `detector` is None where the gate ended the work.
+
+    `bones` is None until somebody asked for them and they were found.
+    """
 
     source: str
     sha256: str
@@ -74,6 +127,7 @@ class Findings:
     gate: Model
     detector: Model | None
     timing_ms: Mapping[str, float] = field(default_factory=dict)
+    bones: tuple[SingleBone, ...] | None = None
 
     @classmethod
     def of(cls, value: Json) -> Self:
@@ -86,6 +140,7 @@ class Findings:
             fractures=tuple(Fracture.of(one) for one in value["fractures"]),
             gate=_known(Model, models["gate"]),
             detector=_known(Model, models["detector"]) if models.get("detector") else None,
+            bones=tuple(SingleBone.of(one) for one in value["bones"]) if "bones" in value else None,
         )
 
 
@@ -148,6 +203,30 @@ class Analysis:
     def findings(self) -> Findings | None:
         """Of the first page; None until it succeeded."""
         return self.pages[0] if self.pages else None
+
+
+@dataclass(frozen=True)
+class Bones:
+    """The bones of an analysis as they stood when the service answered; none before `status` is succeeded."""
+
+    status: Status
+    bones: tuple[SingleBone, ...] = ()
+    error: Failure | None = None
+
+    @classmethod
+    def of(cls, value: Json) -> Self:
+        """From the service's JSON."""
+        categories = {one["id"]: one for one in value["categories"]}
+        return cls(
+            value["status"],
+            tuple(SingleBone.of_annotation(one, categories) for one in value["annotations"]),
+            _known(Failure, value["error"]) if value.get("error") else None,
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen unless somebody asks again."""
+        return self.status in _FINISHED
 
 
 @dataclass(frozen=True)

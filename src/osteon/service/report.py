@@ -1,5 +1,6 @@
 """What a report says, sheet by sheet, whatever it is written as: `report_pdf` and `report_html` lay it out."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from osteon.anatomy import bone_name
 from osteon.findings import BoxXyxy, Decision
 from osteon.service import pictures
 from osteon.service.answers import Answer, BoxStatus
@@ -85,6 +87,7 @@ class Sheet:
         headline: the decision in words.
         meaning: what the decision means.
         gate: what the gate says.
+        bones: which bones were found; '' where nobody asked.
         pixels: (height, width) uint8 as people see it, at most `PICTURE_SIDE_PX` a side.
         size: height and width of the page in pixels, which marks are in.
         marks: boxes on it, the surest of the model last.
@@ -99,6 +102,7 @@ class Sheet:
     headline: str
     meaning: str
     gate: str
+    bones: str
     pixels: NDArray[np.uint8]
     size: tuple[int, int]
     marks: tuple[Mark, ...]
@@ -190,6 +194,7 @@ class _Writer:
             headline=words[f"decision.{findings['decision']}"],
             meaning=words[f"meaning.{findings['decision']}"],
             gate=self._gate(findings["bone"]),
+            bones=self._bones(findings["bones"]) if "bones" in findings else "",
             pixels=_pixels(png),
             size=(findings["height_px"], findings["width_px"]),
             marks=_marks(findings["fractures"], statuses, answer),
@@ -210,6 +215,12 @@ class _Writer:
             area=self._percent(bone["area_fraction"]), confidence=self._number(bone["confidence"])
         )
 
+    def _bones(self, bones: Sequence[Mapping[str, Any]]) -> str:
+        """Their names, each with its number where there are several: "radius, ulna, phalanx (14)"."""
+        names = [bone_name(label).name(self.language) for label in (bone["label"] for bone in bones)]
+        told = [name if count == 1 else f"{name} ({count})" for name, count in Counter(names).items()]
+        return ", ".join(told) or self.words["report.bones.none"]
+
     def _place(
         self, number: int, fracture: Mapping[str, Any], answer: Answer | None, status: BoxStatus | None
     ) -> Place:
@@ -222,10 +233,15 @@ class _Writer:
             grade=words[f"grade.{grade}"],
             probability=self._percent(fracture["probability"]),
             score=self._number(fracture["score"]),
-            says=f"{words[f'report.says.{grade}']} {self._odds(fracture['probability'])}",
+            says=f"{self._where(fracture)}{words[f'report.says.{grade}']} {self._odds(fracture['probability'])}",
             box=_box_text(fracture["box_xyxy_px"]),
             reader=words[f"box.{status}"] if status else open_word,
         )
+
+    def _where(self, fracture: Mapping[str, Any]) -> str:
+        """On which bone it lies, as a sentence; '' where nobody asked."""
+        text = fracture["text"][self.language] if "text" in fracture else ""
+        return f"{text[0].upper()}{text[1:]}. " if text else ""
 
     def _odds(self, probability: float) -> str:
         """Of ten such boxes, how many."""

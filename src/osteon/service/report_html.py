@@ -58,6 +58,7 @@ def _sheet(report: Report, sheet: Sheet) -> str:
 <div class="decision {sheet.decision}"><h2>{escape(sheet.headline)}</h2><p>{escape(sheet.meaning)}</p></div>
 {_legend(sheet, words)}
 <h3>{escape(words["report.gate"])}</h3><p>{escape(sheet.gate)}</p>
+{_bones(sheet, words)}
 <dl class="facts">{facts}<dt>{escape(words["size"])}</dt><dd>{escape(size)}</dd></dl>
 </div>
 </section>
@@ -70,6 +71,10 @@ def _sheet(report: Report, sheet: Sheet) -> str:
 <p class="foot">{escape(report.id[:8])} · {escape(report.made)}</p>
 </footer>
 </article>"""
+
+
+def _bones(sheet: Sheet, words: Words) -> str:
+    return f"<h3>{escape(words['report.bones'])}</h3><p>{escape(sheet.bones)}</p>" if sheet.bones else ""
 
 
 def _film(sheet: Sheet, words: Words) -> str:

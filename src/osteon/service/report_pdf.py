@@ -129,6 +129,8 @@ def _first_look(report: Report, sheet: Sheet) -> Table:
     text: list[Flowable] = [_decision(sheet, beside), Spacer(1, 3 * mm)]
     text += [_Legend(kind, words[f"report.legend.{kind}"]) for kind in kinds]
     text += [Spacer(1, 2 * mm), Paragraph(words["report.gate"], _SMALL), Paragraph(sheet.gate, _CELL)]
+    if sheet.bones:
+        text += [Spacer(1, 2 * mm), Paragraph(words["report.bones"], _SMALL), Paragraph(escape(sheet.bones), _CELL)]
     text += [Spacer(1, 2 * mm), _facts(facts, beside)]
     table = Table([[film, text]], colWidths=[film.width + _GAP, beside])
     table.setStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("LEFTPADDING", (0, 0), (-1, -1), 0),

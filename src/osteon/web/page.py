@@ -45,6 +45,7 @@ def index(request: Request, service: Shared, language: PageLanguage, visitor: Vi
             "catalogue": catalogue(),
             "previewSide": PREVIEW_SIDE_PX,
             "maxBytes": service.settings.max_upload_bytes,
+            "bones": service.pipeline.instances is not None,
             "csrf": visitor.csrf,
             "caller": {"name": visitor.name, "scopes": sorted(visitor.scopes), "local": visitor.local},
         },
