@@ -27,6 +27,7 @@ class BoneName:
         long: it has a shaft that is told in thirds.
         proximal: labels of the bones beyond its proximal end (a clavicle's: its sternal end).
         distal: labels of the bones beyond its distal end.
+        slenderness: least length to width of a complete one; a shorter mask is a part of it.
     """
 
     en: str
@@ -35,14 +36,15 @@ class BoneName:
     long: bool = False
     proximal: frozenset[str] = frozenset()
     distal: frozenset[str] = frozenset()
+    slenderness: float = 0.0
 
     def name(self, language: Language) -> str:
         """The name in a language."""
         return self.en if language == "en" else self.ru
 
 
-def _long(en: str, ru: str, colour: Colour, *, proximal: str, distal: str) -> BoneName:
-    return BoneName(en, ru, colour, True, frozenset(proximal.split()), frozenset(distal.split()))
+def _long(en: str, ru: str, colour: Colour, *, proximal: str, distal: str, slenderness: float) -> BoneName:
+    return BoneName(en, ru, colour, True, frozenset(proximal.split()), frozenset(distal.split()), slenderness)
 
 
 _HAND = "carpals metacarpal phalanx"
@@ -51,13 +53,23 @@ _FOOT = "talus calcaneus tarsals metatarsal phalanx"
 BONES: Mapping[str, BoneName] = MappingProxyType(
     {
         "humerus": _long(
-            "humerus", "плечевая кость", (255, 127, 80), proximal="scapula clavicle", distal="radius ulna"
+            "humerus",
+            "плечевая кость",
+            (255, 127, 80),
+            proximal="scapula clavicle",
+            distal="radius ulna",
+            slenderness=7.0,
         ),
-        "radius": _long("radius", "лучевая кость", (80, 200, 255), proximal="humerus", distal=_HAND),
-        "ulna": _long("ulna", "локтевая кость", (255, 105, 180), proximal="humerus", distal=_HAND),
+        "radius": _long("radius", "лучевая кость", (80, 200, 255), proximal="humerus", distal=_HAND, slenderness=9.0),
+        "ulna": _long("ulna", "локтевая кость", (255, 105, 180), proximal="humerus", distal=_HAND, slenderness=9.5),
         "carpals": BoneName("carpal bones", "кости запястья", (255, 215, 0)),
         "metacarpal": _long(
-            "metacarpal", "пястная кость", (124, 252, 0), proximal="carpals radius ulna", distal="phalanx"
+            "metacarpal",
+            "пястная кость",
+            (124, 252, 0),
+            proximal="carpals radius ulna",
+            distal="phalanx",
+            slenderness=2.4,
         ),
         "phalanx": _long(
             "phalanx",
@@ -65,10 +77,22 @@ BONES: Mapping[str, BoneName] = MappingProxyType(
             (186, 140, 255),
             proximal="metacarpal metatarsal carpals tarsals radius ulna calcaneus talus",
             distal="",
+            slenderness=1.6,
         ),
-        "femur": _long("femur", "бедренная кость", (255, 160, 122), proximal="pelvis", distal="tibia fibula patella"),
-        "tibia": _long("tibia", "большеберцовая кость", (64, 224, 208), proximal="femur patella", distal=_FOOT),
-        "fibula": _long("fibula", "малоберцовая кость", (255, 182, 40), proximal="femur patella", distal=_FOOT),
+        "femur": _long(
+            "femur",
+            "бедренная кость",
+            (255, 160, 122),
+            proximal="pelvis",
+            distal="tibia fibula patella",
+            slenderness=6.5,
+        ),
+        "tibia": _long(
+            "tibia", "большеберцовая кость", (64, 224, 208), proximal="femur patella", distal=_FOOT, slenderness=6.5
+        ),
+        "fibula": _long(
+            "fibula", "малоберцовая кость", (255, 182, 40), proximal="femur patella", distal=_FOOT, slenderness=11.0
+        ),
         "patella": BoneName("patella", "надколенник", (154, 205, 50)),
         "talus": BoneName("talus", "таранная кость", (135, 160, 255)),
         "calcaneus": BoneName("calcaneus", "пяточная кость", (240, 128, 128)),
@@ -79,12 +103,15 @@ BONES: Mapping[str, BoneName] = MappingProxyType(
             (0, 250, 154),
             proximal="tarsals talus calcaneus tibia fibula",
             distal="phalanx",
+            slenderness=2.4,
         ),
         "pelvis": BoneName("pelvic bone", "тазовая кость", (100, 149, 237)),
         "sacrum": BoneName("sacrum", "крестец", (218, 112, 214)),
         "spine": BoneName("spine", "позвоночник", (210, 180, 140)),
         "scapula": BoneName("scapula", "лопатка", (60, 220, 120)),
-        "clavicle": _long("clavicle", "ключица", (255, 99, 160), proximal="spine", distal="scapula humerus"),
+        "clavicle": _long(
+            "clavicle", "ключица", (255, 99, 160), proximal="spine", distal="scapula humerus", slenderness=4.5
+        ),
         "rib": BoneName("rib", "ребро", (176, 196, 222)),
         IMPLANT: BoneName("implant", "имплантат", (255, 255, 255)),
         BONE: BoneName("bone", "кость", (0, 190, 200)),

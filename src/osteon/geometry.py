@@ -55,8 +55,11 @@ class Placement:
 
     def to_image(self, boxes_xyxy: Boxes) -> Boxes:
         """Boxes in model pixels -> boxes in image pixels, clipped to the image."""
-        boxes = np.asarray(boxes_xyxy / self._scales_xyxy(), np.float32)
-        return clip(boxes, self.height_px, self.width_px)
+        return clip(self.to_image_unclipped(boxes_xyxy), self.height_px, self.width_px)
+
+    def to_image_unclipped(self, boxes_xyxy: Boxes) -> Boxes:
+        """Boxes in model pixels -> boxes in image pixels, some of which may reach beyond the image."""
+        return np.asarray(boxes_xyxy / self._scales_xyxy(), np.float32)
 
 
 def clip(boxes_xyxy: Boxes, height_px: int, width_px: int) -> Boxes:

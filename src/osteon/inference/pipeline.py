@@ -1,4 +1,7 @@
-"""Both stages on one radiograph: the gate always, the detector only where there is bone, loaded once when needed."""
+"""Both stages on one radiograph: the gate always, the detector only where there is bone, loaded once when needed.
+
+Single bones are a third model, run only for who asks for them.
+"""
 
 import threading
 import time
@@ -8,7 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from osteon.findings import BoneEvidence, Decision, Findings, Fracture, Grade
+from osteon.errors import ModelMismatch
+from osteon.findings import Bone, BoneEvidence, Decision, Findings, Fracture, Grade
+from osteon.inference.anchoring import anchored, demoted
+from osteon.inference.bones import bones as bones_of
 from osteon.inference.card import Card
 from osteon.inference.postprocess import Detections, bone_measures, detections
 from osteon.inference.session import Session
@@ -18,7 +24,7 @@ from osteon.radiograph import Radiograph
 WEIGHTS = Path(__file__).parents[1] / "weights"
 GATE_FILE = WEIGHTS / "gate.onnx"
 DETECTOR_FILE = WEIGHTS / "detector.onnx"
-
+BONES_FILE = WEIGHTS / "bones.onnx"
 
 MOST_CHROMA = 0.12
 """Bone is grey. Of 3,611 FracAtlas films none has any colour; of 200 dermoscopy pictures 198 have more than this."""
@@ -48,24 +54,38 @@ class Lazy:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Gate, then detector. Made once for a process (`Pipeline.bundled()`), used from any number of threads."""
+    """Gate, then detector, and single bones on request.
+
+    Made once for a process (`Pipeline.bundled()`), used from any number of threads.
+
+    Attributes:
+        gate: tells whether and where there is bone.
+        detector: finds fractures.
+        instances: finds single bones; None where no such model is installed.
+    """
 
     gate: Session
     detector: Lazy
+    instances: Lazy | None = None
 
     @classmethod
-    def bundled(cls, *, gate: Path = GATE_FILE, detector: Path = DETECTOR_FILE, threads: int = 2) -> "Pipeline":
+    def bundled(
+        cls, *, gate: Path = GATE_FILE, detector: Path = DETECTOR_FILE, bones: Path | None = None, threads: int = 2
+    ) -> "Pipeline":
         """The pipeline with the released models, or others of yours.
 
         Args:
+            bones: model of single bones; None: the released one where it is installed.
             threads: processor threads for one model run; 1 where several radiographs are analysed side by side.
 
         Raises:
-            ModelMismatch: a file is no model of its task. The detector's is raised when it is first needed.
+            ModelMismatch: a file is no model of its task. Those of detector and bones are raised when first needed.
         """
+        instances = bones or (BONES_FILE if BONES_FILE.is_file() else None)
         return cls(
             Session(gate, task="gate", threads=threads),
             Lazy(lambda: Session(detector, task="detector", threads=threads)),
+            Lazy(lambda: Session(instances, task="bones", threads=threads)) if instances else None,
         )
 
     def bone(self, radiograph: Radiograph) -> BoneEvidence:
@@ -88,46 +108,86 @@ class Pipeline:
             boxes, scores, letterboxed.placement, min_score=min_score, iou_threshold=session.card.iou_threshold
         )
 
-    def analyse(self, radiograph: Radiograph, *, min_score: float | None = None, read_ms: float = 0.0) -> Findings:
+    def bones_session(self) -> Session:
+        """The model of single bones.
+
+        Raises:
+            ModelMismatch: none is installed, or the file is no such model.
+        """
+        if self.instances is None:
+            raise ModelMismatch(
+                "no model of single bones is installed",
+                hint=f"put {BONES_FILE.name} of a release beside the other models, or give a file with --bones",
+            )
+        return self.instances()
+
+    def bones(self, radiograph: Radiograph, *, min_score: float | None = None) -> tuple[Bone, ...]:
+        """Each bone and implant as an object of its own, in image pixels, best score first.
+
+        Args:
+            min_score: least score; None: the model's operating point `bone`.
+
+        Raises:
+            ModelMismatch: no model of single bones is installed, or the file is no such model.
+        """
+        session = self.bones_session()
+        card = session.card
+        letterboxed = letterbox(radiograph.pixels, side_px=card.side_px)
+        boxes, scores, labels, masks = session.run(letterboxed.pixels)
+        least = card.cut("bone") if min_score is None else min_score
+        return bones_of(boxes, scores, labels, masks, letterboxed.placement, names=card.labels, min_score=least)
+
+    def analyse(
+        self, radiograph: Radiograph, *, min_score: float | None = None, read_ms: float = 0.0, bones: bool = False
+    ) -> Findings:
         """Both stages.
 
         Args:
             min_score: least raw score of a box that is reported; None: the doubt operating point. The decision
                 does not depend on it.
             read_ms: time that reading took, to be told in `timing_ms`.
+            bones: find single bones too, and tell for each fracture which one it lies on.
+
+        Raises:
+            ModelMismatch: a model that is needed is missing or of another task.
         """
         started = time.perf_counter()
         bone = self.bone(radiograph)
         timing = {"read": read_ms, "gate": _ms_since(started)}
-        fractures: tuple[Fracture, ...] = ()
-        candidates: tuple[Fracture, ...] = ()
-        decision: Decision = "not_a_radiograph"
-        detector = None
+        found: tuple[Fracture, ...] = ()
+        single: tuple[Bone, ...] = ()
+        detector: Session | None = None
+        instances: Session | None = None
         if bone.present:
             before = time.perf_counter()
-            session = self.detector()
-            doubt = session.card.cut("doubt")
-            least = doubt if min_score is None else min_score
-            found = graded(self.detections(radiograph, min_score=min(least, doubt)), session.card)
-            decision = decide(found)
-            shown = [fracture for fracture in found if fracture.score >= least]
-            fractures = tuple(fracture for fracture in shown if fracture.grade)
-            candidates = tuple(fracture for fracture in shown if not fracture.grade)
-            detector = session.ref
+            detector = self.detector()
+            lowest = detector.card.cut("doubt")
+            least = lowest if min_score is None else min(min_score, lowest)
+            found = graded(self.detections(radiograph, min_score=least), detector.card)
             timing["detect"] = _ms_since(before)
+        if bone.present and bones:
+            before = time.perf_counter()
+            instances = self.bones_session()
+            single = self.bones(radiograph)
+            found = anchored(found, single, height_px=radiograph.height_px, width_px=radiograph.width_px)
+            found = demoted(found) if instances.card.outside_demotes else found
+            timing["bones"] = _ms_since(before)
         timing["total"] = read_ms + _ms_since(started)
+        shown = [fracture for fracture in found if min_score is None or fracture.score >= min_score]
         return Findings(
             source=radiograph.source,
             sha256=radiograph.sha256,
             height_px=radiograph.height_px,
             width_px=radiograph.width_px,
             bone=bone,
-            decision=decision,
-            fractures=fractures,
+            decision=decide(found) if bone.present else "not_a_radiograph",
+            fractures=tuple(fracture for fracture in shown if fracture.grade),
             gate=self.gate.ref,
-            detector=detector,
+            detector=detector.ref if detector else None,
             timing_ms=timing,
-            candidates=candidates,
+            candidates=tuple(fracture for fracture in shown if not fracture.grade),
+            bones=single if bones else None,
+            instances=instances.ref if instances else None,
         )
 
 

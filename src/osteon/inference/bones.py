@@ -1,0 +1,102 @@
+"""Outputs of a bones model -> single bones in image pixels. Training's evaluation and inference share this file.
+
+A model gives each object's mask as cells over the extent of its box; `pasted` brings them to the picture's pixels.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osteon.errors import ModelMismatch
+from osteon.findings import Bone
+from osteon.geometry import Boxes, Placement, clip
+
+MASK_THRESHOLD = 0.5
+
+
+def bones(
+    boxes: Boxes,
+    scores: NDArray[np.float32],
+    labels: NDArray[np.float32],
+    masks: NDArray[np.float32],
+    placement: Placement,
+    *,
+    names: Sequence[str],
+    min_score: float,
+) -> tuple[Bone, ...]:
+    """The bones of one picture, best score first; those without a pixel on the picture are left out.
+
+    Args:
+        boxes: (n, 4) in model pixels.
+        scores: (n,) in [0, 1].
+        labels: (n,) index into `names`.
+        masks: (n, m, m) probabilities; cell (i, j) covers the box's part (j / m .. (j + 1) / m, i / m .. (i + 1) / m).
+        placement: where the picture lies in the model's square.
+        names: labels of `anatomy.BONES`, or others.
+        min_score: lower scores are dropped.
+
+    Raises:
+        ModelMismatch: a label that has no name.
+    """
+    likely = np.flatnonzero(scores >= min_score)
+    likely = likely[np.argsort(-scores[likely], kind="stable")]
+    in_image = placement.to_image_unclipped(boxes)
+    shown = clip(in_image, placement.height_px, placement.width_px)
+    found = []
+    for index in likely:
+        mask, corner = pasted(masks[index], in_image[index], placement.height_px, placement.width_px)
+        if mask.any():
+            x0, y0, x1, y1 = (float(value) for value in shown[index])
+            found.append(Bone(_name(labels[index], names), float(scores[index]), (x0, y0, x1, y1), corner, mask))
+    return tuple(found)
+
+
+def pasted(
+    cells: NDArray[np.float32], box_xyxy_px: NDArray[np.float32], height_px: int, width_px: int
+) -> tuple[NDArray[np.bool_], tuple[int, int]]:
+    """A box's cells as pixels of the picture.
+
+    Every pixel whose centre lies in the box gets the cells' value at its centre, interpolated linearly where cells are
+    larger than pixels, averaged where they are smaller.
+
+    Args:
+        cells: (m, m) probabilities.
+        box_xyxy_px: (4,) in image pixels; may reach beyond the picture.
+
+    Returns:
+        (h, w) bool, True where the probability is over one half, and the image pixel (x, y) of its upper left one.
+        Nothing (0 rows or columns) for a box beside the picture, of no size, or of no number.
+    """
+    if not np.isfinite(box_xyxy_px).all():
+        return np.zeros((0, 0), np.bool_), (0, 0)
+    x0, y0, x1, y1 = (float(value) for value in box_xyxy_px)
+    left, across = _weights(x0, x1, width_px, cells.shape[1])
+    top, down = _weights(y0, y1, height_px, cells.shape[0])
+    return np.asarray(down @ cells @ across.T > MASK_THRESHOLD), (left, top)
+
+
+def _weights(start: float, end: float, size_px: int, cells: int) -> tuple[int, NDArray[np.float32]]:
+    """The first pixel from `start` to `end`, and (pixels, cells) how much of each cell each pixel takes.
+
+    A triangle around each pixel's centre, as wide as a cell or a pixel, whichever is wider.
+    """
+    first = min(max(int(np.ceil(start - 0.5)), 0), size_px)
+    last = min(max(int(np.ceil(end - 0.5)), first), size_px)
+    if last == first:
+        return first, np.zeros((0, cells), np.float32)
+    cells_a_pixel = cells / (end - start)
+    middles = (np.arange(first, last) + 0.5 - start) * cells_a_pixel
+    away = np.abs(middles[:, None] - (np.arange(cells) + 0.5)) / max(cells_a_pixel, 1.0)
+    weights = np.maximum(1 - away, 0)
+    return first, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _name(label: np.float32, names: Sequence[str]) -> str:
+    index = round(float(label))
+    if not 0 <= index < len(names):
+        raise ModelMismatch(
+            f"the bones model gives label {index}, its card names {len(names)}",
+            hint="export the checkpoint again with `osteon export`",
+        )
+    return names[index]
