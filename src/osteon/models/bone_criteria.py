@@ -9,9 +9,6 @@ from torch.nn import functional
 from osteon.models.criteria import assign, complete_iou, distribution_loss
 from osteon.models.points import decode
 
-JITTER = 0.08
-MASK_REGIONS = 16
-"""Most regions of one picture whose masks are learnt in a step."""
 MASK_SHARE = 2.0
 
 
@@ -23,19 +20,39 @@ class BoneTargets(NamedTuple):
         labels: one (k,) tensor a picture, indices of classes.
         masks: one (k, h, w) uint8 tensor of 0 and 1 a picture.
         ignored: (b, h, w) uint8, 1 where nobody could draw: neither object nor background.
+        regions_xyxy: one (r, 4) tensor a picture, boxes under which masks are learnt, moved a little as a detector's
+            are; none: the true boxes serve.
+        regions_of: one (r,) tensor a picture, the object of each region.
     """
 
     boxes_xyxy: list[Tensor]
     labels: list[Tensor]
     masks: list[Tensor]
     ignored: Tensor
+    regions_xyxy: list[Tensor] | None = None
+    regions_of: list[Tensor] | None = None
+
+    def regions(self, index: int) -> tuple[Tensor, Tensor]:
+        """(r, 4) regions of a picture, and (r,) which object each is of."""
+        if self.regions_xyxy is None or self.regions_of is None:
+            boxes = self.boxes_xyxy[index]
+            return boxes, torch.arange(len(boxes), device=boxes.device)
+        return self.regions_xyxy[index], self.regions_of[index]
 
     def to(self, where: torch.device) -> "BoneTargets":
         """The same on a device."""
-        boxes, labels, masks = (
-            [value.to(where) for value in values] for values in (self.boxes_xyxy, self.labels, self.masks)
+
+        def moved(values: list[Tensor]) -> list[Tensor]:
+            return [value.to(where) for value in values]
+
+        return BoneTargets(
+            moved(self.boxes_xyxy),
+            moved(self.labels),
+            moved(self.masks),
+            self.ignored.to(where),
+            None if self.regions_xyxy is None else moved(self.regions_xyxy),
+            None if self.regions_of is None else moved(self.regions_of),
         )
-        return BoneTargets(boxes, labels, masks, self.ignored.to(where))
 
 
 class PointPredictions(NamedTuple):
@@ -94,18 +111,6 @@ def _inside(points_xy: Tensor, ignored: Tensor) -> Tensor:
     x = points_xy[:, 0].long().clamp(0, ignored.shape[1] - 1)
     y = points_xy[:, 1].long().clamp(0, ignored.shape[0] - 1)
     return ignored[y, x] > 0
-
-
-def regions_to_learn(boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:
-    """Boxes moved a little, as a detector's are, of at most `MASK_REGIONS` objects drawn at random, and which.
-
-    Returns:
-        (n, 4) boxes and (n,) indices.
-    """
-    chosen = torch.randperm(len(boxes_xyxy), device=boxes_xyxy.device)[:MASK_REGIONS]
-    boxes = boxes_xyxy[chosen]
-    sizes = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
-    return boxes + (torch.rand_like(boxes) * 2 - 1) * JITTER * sizes, chosen
 
 
 def region_loss(logits: Tensor, shares: Tensor, unknown: Tensor) -> Tensor:

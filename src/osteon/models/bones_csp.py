@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from osteon.models.bone_criteria import BoneTargets, PointPredictions, points_loss, region_loss, regions_to_learn
+from osteon.models.bone_criteria import BoneTargets, PointPredictions, points_loss, region_loss
 from osteon.models.criteria import mask_loss
 from osteon.models.csp import CHANNELS, STRIDES, ConvBlock, CspBackbone
 from osteon.models.instances import Instances, best_class, chosen
@@ -109,12 +109,12 @@ class BonesCsp(nn.Module):
         parts = points_loss(trunk.points, targets)
         parts["union"] = mask_loss(trunk.union_logits.float(), _union(targets))
         regions, shares, unknown = [], [], []
-        for i, boxes in enumerate(targets.boxes_xyxy):
-            if not len(boxes):
+        for i in range(len(targets.boxes_xyxy)):
+            moved, objects = targets.regions(i)
+            if not len(moved):
                 continue
-            moved, chosen = regions_to_learn(boxes)
             regions.append(regions_of(trunk.fine[i : i + 1], moved))
-            shares.append(cropped(targets.masks[i][chosen], moved, MASK_CELLS))
+            shares.append(cropped(targets.masks[i][objects], moved, MASK_CELLS))
             side = (targets.ignored.shape[1], targets.ignored.shape[2])
             unknown.append(aligned(targets.ignored[i][None, None], moved, MASK_CELLS, side_px=side)[:, 0])
         if regions:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from osteon.anatomy import BONE, BONES, IMPLANT
 from osteon.datasets.case import Instance
-from osteon.datasets.masks import filled
+from osteon.datasets.masks import NOT_BONE, filled
 from osteon.errors import ConfigurationError
 from osteon.training.augment import Affine, Motion, erase, move, random_affine, shade, warp
 from osteon.training.config import BonesSettings
@@ -18,6 +18,9 @@ ANATOMY = tuple(label for label in BONES if label != "rib")
 """No film's ribs are outlined; a rib is a bone without a name."""
 CLASSES = {"bone": (BONE,), "bone,implant": (BONE, IMPLANT), "anatomy": ANATOMY}
 LEAST_AREA_PX = 24
+JITTER = 0.08
+"""How far a box's edges are moved for its mask, as a share of its size."""
+MASK_REGIONS = 16
 
 
 def class_names(classes: str) -> tuple[str, ...]:
@@ -35,7 +38,7 @@ def class_of(label: str, names: tuple[str, ...]) -> int | None:
     """The class of a label: its own, else that of any bone; None for what is no bone and has no class."""
     if label in names:
         return names.index(label)
-    return None if label == IMPLANT else names.index(BONE)
+    return None if label in NOT_BONE else names.index(BONE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,8 @@ class BoneView:
         labels: (k,) int64.
         masks: (k, canvas, canvas) uint8, 0 or 1.
         ignored: (canvas, canvas) uint8, 0 or 1.
+        regions_xyxy: (r, 4) float32 boxes moved a little, of at most MASK_REGIONS objects drawn at random.
+        regions_of: (r,) int64 the object of each.
     """
 
     pixels: NDArray[np.float32]
@@ -55,6 +60,8 @@ class BoneView:
     labels: NDArray[np.int64]
     masks: NDArray[np.uint8]
     ignored: NDArray[np.uint8]
+    regions_xyxy: NDArray[np.float32]
+    regions_of: NDArray[np.int64]
 
 
 def view(
@@ -75,7 +82,17 @@ def view(
     seen = truth(picture, names, affine, canvas)
     if not gentle and rng.random() < 0.3:
         erase(rng, grey)
-    return BoneView(grey, *seen)
+    return BoneView(grey, *seen, *_regions(seen[0], rng))
+
+
+def _regions(
+    boxes_xyxy: NDArray[np.float32], rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    chosen = rng.permutation(len(boxes_xyxy))[:MASK_REGIONS]
+    boxes = boxes_xyxy[chosen]
+    sizes = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+    moved = boxes + rng.uniform(-JITTER, JITTER, boxes.shape) * sizes
+    return moved.astype(np.float32), chosen.astype(np.int64)
 
 
 def truth(

@@ -152,6 +152,8 @@ def collated(views: Sequence[BoneView]) -> Batch:
         [torch.from_numpy(v.labels) for v in views],
         [torch.from_numpy(v.masks) for v in views],
         torch.from_numpy(np.stack([v.ignored for v in views])),
+        [torch.from_numpy(v.regions_xyxy) for v in views],
+        [torch.from_numpy(v.regions_of) for v in views],
     )
     return Batch(pixels, targets)
 

@@ -1,0 +1,290 @@
+"""Single bones: views, criterion, a miniature training, and the exported graph."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import drawn
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import Tensor
+
+from osteon.datasets import synthetic
+from osteon.datasets.case import Case, Instance, Manifest
+from osteon.datasets.split import Split
+from osteon.errors import ConfigurationError, InvalidDataset, ModelMismatch
+from osteon.inference.card import Card, OperatingPoint
+from osteon.inference.session import Session
+from osteon.models.bone_criteria import BoneTargets, PointPredictions, points_loss, region_loss
+from osteon.models.bones_csp import BonesCsp
+from osteon.models.instances import MOST_INSTANCES, chosen
+from osteon.models.regions import aligned, cropped
+from osteon.training.bone_export import export_bones
+from osteon.training.bone_release import bones_parity
+from osteon.training.bone_views import class_names, class_of, truth, view
+from osteon.training.bones import drawn_share, repeat_factors
+from osteon.training.checkpoint import Checkpoint
+from osteon.training.config import BonesSettings, LoopSettings
+from osteon.training.pictures import Picture, load
+from osteon.training.release import Release, release
+from osteon.training.runs import Run, train_bones
+
+torch.set_num_threads(1)
+LOOP = LoopSettings(epochs=2, batch=4, warmup_steps=2, evaluate_every=2, learning_rate=2e-3)
+SMALL = BonesSettings(classes="bone", side_px=96, canvas_px=64, settle_epochs=1)
+ONE = np.hstack([np.eye(2), np.zeros((2, 1))])
+
+
+def films(folder: Path, *, train: int = 8, valid: int = 4) -> tuple[Manifest, Split]:
+    cases = []
+    for index in range(train + valid):
+        pixels, case = synthetic.draw(index, height_px=110, width_px=90, fractures=0)
+        (folder / case.name).write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+        cases.append(replace(case, path=folder / case.name))
+    return Manifest("drawn", tuple(cases)), drawn.split(cases, [*range(train)])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, Split]:
+    return films(tmp_path_factory.mktemp("bones"))
+
+
+@pytest.fixture(scope="module")
+def trained(data: tuple[Manifest, Split], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Checkpoint]:
+    folder = tmp_path_factory.mktemp("run")
+    return folder, train_bones(*data, Run(folder), settings=SMALL, loop=LOOP)
+
+
+def square(label: str, x: float, y: float, side: float, *, ignore: bool = False) -> Instance:
+    corners = np.array([[x, y], [x + side, y], [x + side, y + side], [x, y + side]])
+    return Instance(label, (x, y, x + side, y + side), (corners,), ignore=ignore)
+
+
+def picture(*instances: Instance, side_px: int = 64) -> Picture:
+    from osteon.preprocess import letterbox
+
+    pixels = np.full((64, 64), 90, np.uint8)
+    placement = letterbox(pixels, side_px=side_px).placement
+    case = Case("a.png", Path(), instances=instances, height_px=64, width_px=64)
+    return Picture(case, np.zeros((side_px, side_px), np.uint8), placement)
+
+
+class TestClasses:
+    def test_bones_alike_leave_metal_out(self) -> None:
+        names = class_names("bone")
+        assert [class_of(label, names) for label in ("radius", "rib", "implant")] == [0, 0, None]
+
+    def test_anatomy_keeps_labels_and_calls_the_rest_bone(self) -> None:
+        names = class_names("anatomy")
+        assert [names[class_of(label, names) or 0] for label in ("ulna", "rib", "implant")] == [
+            "ulna",
+            "bone",
+            "implant",
+        ]
+
+    def test_unknown_way_names_the_known(self) -> None:
+        with pytest.raises(ConfigurationError) as raised:
+            class_names("bones")
+        assert "bone,implant" in raised.value.hint
+
+
+class TestViews:
+    def test_truth_follows_the_outlines_and_ignored_regions_are_apart(self) -> None:
+        shown = picture(
+            square("radius", 8, 8, 16), square("implant", 40, 40, 8), square("ignore", 0, 48, 8, ignore=True)
+        )
+        boxes, labels, masks, ignored = truth(shown, ("bone", "implant"), ONE, 64)
+        assert boxes.tolist() == [[8, 8, 24, 24], [40, 40, 48, 48]]
+        assert labels.tolist() == [0, 1]
+        assert [int(mask.sum()) for mask in masks] == pytest.approx([256, 64], rel=0.15)
+        assert ignored[52, 4] and not ignored[40, 4]
+
+    def test_overlapping_bones_are_each_whole(self) -> None:
+        _, _, masks, _ = truth(picture(square("radius", 8, 8, 24), square("ulna", 20, 8, 24)), ("bone",), ONE, 64)
+        assert (masks[0] & masks[1]).sum() > 200
+
+    def test_pixels_serve_where_there_is_no_polygon(self) -> None:
+        mask = np.zeros((64, 64), bool)
+        mask[10:30, 20:40] = True
+        boxes, *_ = truth(picture(Instance("radius", (20, 10, 40, 30), mask=mask)), ("bone",), ONE, 64)
+        assert boxes.tolist() == [[20, 10, 40, 30]]
+
+    def test_random_views_differ_and_repeat_with_the_seed(self, data: tuple[Manifest, Split]) -> None:
+        shown = load(data[0].cases[:1], side_px=96)[0][0]
+        views = [view(shown, ("bone",), np.random.default_rng(seed), SMALL, gentle=False) for seed in (1, 1, 2)]
+        assert np.array_equal(views[0].pixels, views[1].pixels)
+        assert not np.array_equal(views[0].pixels, views[2].pixels)
+        for each in views:
+            assert len(each.boxes_xyxy) == len(each.masks) == len(each.labels)
+
+    def test_rare_classes_are_shown_more_often(self) -> None:
+        common = [Case(str(i), Path(), instances=(square("phalanx", 0, 0, 9),)) for i in range(99)]
+        rare = Case("rare", Path(), instances=(square("sacrum", 0, 0, 9),))
+        factors = repeat_factors([*common, rare], class_names("anatomy"), 0.04)
+        assert factors[0] == 1.0
+        assert factors[-1] == pytest.approx(2.0)
+
+    def test_half_is_part_of_all(self) -> None:
+        cases = [Case(str(i), Path()) for i in range(10)]
+        half, most = (drawn_share(cases, share, seed=3) for share in (0.5, 0.8))
+        assert len(half) == 5 and {c.name for c in half} < {c.name for c in most}
+
+
+class TestRegions:
+    def test_cells_are_means_under_the_box(self) -> None:
+        ramp = torch.arange(16.0)[None, None, None].expand(1, 1, 16, 16)
+        cells = aligned(ramp, torch.tensor([[4.0, 4.0, 12.0, 12.0]]), 4, side_px=(16, 16))[0, 0]
+        assert torch.allclose(cells[0], torch.tensor([4.5, 6.5, 8.5, 10.5]), atol=1e-5)
+
+    def test_masks_are_cropped_each_by_its_own_box(self) -> None:
+        masks = torch.zeros(2, 32, 32, dtype=torch.uint8)
+        masks[0, 8:16, 8:16], masks[1, :, 16:] = 1, 1
+        shares = cropped(masks, torch.tensor([[8.0, 8, 16, 16], [8, 8, 24, 24]]), 4)
+        assert shares[0].min() > 0.8
+        assert shares[1, :, 0].max() == 0 and shares[1, :, 3].min() == 1
+
+
+class TestChoice:
+    def test_doubles_go_within_a_class_and_across(self) -> None:
+        boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 10], [20, 0, 30, 10], [3, 0, 13, 10]])
+        scores = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5])
+        labels = torch.tensor([0, 0, 1, 0, 1])
+        assert chosen(boxes, scores, labels).tolist() == [0, 3, 4]
+
+    def test_faint_ones_go(self) -> None:
+        assert chosen(torch.tensor([[0.0, 0, 9, 9]]), torch.tensor([0.01]), torch.tensor([0])).tolist() == []
+
+
+def said(logits: Tensor) -> PointPredictions:
+    points = torch.tensor([[8.0, 8.0], [40.0, 40.0]])
+    return PointPredictions(logits, torch.zeros(1, 2, 4, 11), points, torch.tensor([8.0, 8.0]))
+
+
+class TestCriterion:
+    @pytest.mark.parametrize(("ignored", "learnt"), [(0, True), (1, False)])
+    def test_point_in_an_ignored_region_learns_nothing(self, ignored: int, learnt: bool) -> None:
+        logits = torch.zeros(1, 2, 2, requires_grad=True)
+        region = torch.zeros(1, 64, 64, dtype=torch.uint8)
+        region[0, 32:, 32:] = ignored
+        nothing = BoneTargets([torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.long)], [torch.zeros(0, 64, 64)], region)
+        points_loss(said(logits), nothing)["score"].backward()
+        assert logits.grad is not None
+        assert bool(logits.grad[0, 1].any()) == learnt
+        assert logits.grad[0, 0].any()
+
+    def test_only_the_own_class_is_wanted(self) -> None:
+        logits = torch.zeros(1, 2, 2, requires_grad=True)
+        region = torch.zeros(1, 64, 64, dtype=torch.uint8)
+        truth_box = torch.tensor([[0.0, 0, 60, 60]])
+        targets = BoneTargets([truth_box], [torch.tensor([1])], [torch.ones(1, 64, 64, dtype=torch.uint8)], region)
+        points_loss(said(logits), targets)["score"].backward()
+        assert logits.grad is not None
+        assert (logits.grad[0, :, 1] < logits.grad[0, :, 0]).any()
+        assert (logits.grad[0, :, 0] > 0).all()
+
+    def test_ignored_cells_of_a_mask_are_left_out(self) -> None:
+        logits = torch.zeros(1, 4, 4, requires_grad=True)
+        unknown = torch.zeros(1, 4, 4)
+        unknown[0, 0] = 1
+        region_loss(logits, torch.zeros(1, 4, 4), unknown).backward()
+        assert logits.grad is not None
+        assert not logits.grad[0, 0].any() and logits.grad[0, 1:].all()
+
+
+class TestTraining:
+    def test_losses_of_every_part_are_written_and_fall(self, trained: tuple[Path, Checkpoint]) -> None:
+        rows = [json.loads(line) for line in (trained[0] / "history.jsonl").read_text().splitlines()]
+        assert {"loss_score", "loss_box", "loss_edge", "loss_union", "loss_mask"} <= rows[0].keys()
+        assert rows[1]["loss_mask"] < rows[0]["loss_mask"]
+        assert 0 <= rows[1]["ap50"] <= 1
+
+    def test_interrupted_run_goes_on_to_the_same_end(
+        self, data: tuple[Manifest, Split], trained: tuple[Path, Checkpoint], tmp_path: Path
+    ) -> None:
+        train_bones(*data, Run(tmp_path, until=1), settings=SMALL, loop=LOOP)
+        train_bones(*data, Run(tmp_path), settings=SMALL, loop=LOOP)
+        whole, again = (Checkpoint.read(folder / "last.pt").weights for folder in (trained[0], tmp_path))
+        for name, value in whole.items():
+            assert torch.equal(value, again[name]), name
+
+    def test_data_without_outlines_are_refused(self, data: tuple[Manifest, Split], tmp_path: Path) -> None:
+        bare = Manifest("bare", tuple(replace(case, instances=()) for case in data[0]))
+        with pytest.raises(InvalidDataset, match="no outline"):
+            train_bones(bare, data[1], Run(tmp_path), settings=SMALL, loop=LOOP)
+
+
+@pytest.fixture(scope="module")
+def talkative() -> BonesCsp:
+    """A model that finds something everywhere: random weights, high scores."""
+    torch.manual_seed(1)
+    model = BonesCsp(3)
+    for head in model.class_heads:
+        torch.nn.init.normal_(head.weight, std=0.5)
+        torch.nn.init.constant_(head.bias, -2.0)
+    return model.eval()
+
+
+def card(**changes: object) -> Card:
+    values = {
+        "name": "x",
+        "task": "bones",
+        "version": "0",
+        "arch": "bones-csp",
+        "side_px": 96,
+        "labels": ("a", "b", "c"),
+    }
+    rest = {"operating_points": {"bone": OperatingPoint(0.3)}, "licence": "x", "training_data": "x", "split_hash": "0"}
+    return Card(**{**values, **rest, "metrics": {}, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def exported(talkative: BonesCsp, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("exported") / "bones.onnx"
+    export_bones(talkative, file, card())
+    return file
+
+
+class TestExport:
+    def test_onnx_says_what_torch_says(self, talkative: BonesCsp, exported: Path) -> None:
+        pictures = [np.random.default_rng(i).random((96, 96), np.float32) for i in range(3)]
+        largest = bones_parity(talkative, exported, pictures).largest
+        assert largest["boxes"] < 1e-2 and largest["scores"] < 1e-4 and largest["masks"] < 1e-3
+        boxes, scores, labels, masks = Session(exported, task="bones").run(pictures[0])
+        assert 5 < len(boxes) == len(scores) == len(labels) == len(masks) <= MOST_INSTANCES
+        assert (np.diff(scores) <= 0).all()
+        assert set(labels.tolist()) <= {0.0, 1.0, 2.0}
+
+    def test_parity_notices_other_weights(self, exported: Path) -> None:
+        pictures = [np.random.default_rng(0).random((96, 96), np.float32)]
+        assert bones_parity(BonesCsp(3).eval(), exported, pictures).largest["scores"] == 1.0
+
+    def test_nothing_found_is_no_error(self, exported: Path, tmp_path: Path) -> None:
+        model = onnx.load(str(exported))
+        biases = [value for value in model.graph.initializer if re.fullmatch(r".*class_heads\.\d\.bias", value.name)]
+        assert biases, "equal ones may be stored once"
+        for value in biases:
+            value.CopyFrom(numpy_helper.from_array(np.full(3, -50, np.float32), value.name))
+        onnx.save(model, str(tmp_path / "quiet.onnx"))
+        answers = Session(tmp_path / "quiet.onnx", task="bones").run(np.zeros((96, 96), np.float32))
+        assert [answer.shape for answer in answers] == [(0, 4), (0,), (0,), (0, 28, 28)]
+
+    def test_release_measures_and_chooses_the_cut(
+        self, data: tuple[Manifest, Split], trained: tuple[Path, Checkpoint], tmp_path: Path
+    ) -> None:
+        about = Release("osteon-bones", "0.1.0", "Apache-2.0", "drawn")
+        made, _ = release(trained[1], tmp_path / "bones.onnx", about, manifest=data[0], split=data[1])
+        assert made.labels == ("bone",) and made.metrics["pictures"] == 4
+        assert Session(tmp_path / "bones.onnx", task="bones").card.cut("bone") == made.cut("bone")
+        assert list(tmp_path.iterdir()) == [tmp_path / "bones.onnx"]
+
+    def test_reference_architectures_are_not_released(self, trained: tuple[Path, Checkpoint], tmp_path: Path) -> None:
+        other = replace(trained[1], arch="maskrcnn-r50")
+        manifest, split = films(tmp_path)
+        about = Release("x", "0", "x", "x")
+        with pytest.raises(ModelMismatch, match="reference"):
+            release(replace(other, split_hash=split.hash), tmp_path / "b.onnx", about, manifest=manifest, split=split)
