@@ -78,6 +78,7 @@ def test_drawn_objects_become_tight_masks_and_regions() -> None:
         Instance("radius", (10, 20, 20, 40), (square,)),
         Instance("ignore", (0, 0, 5, 5), (np.array([[0.0, 0.0], [5.0, 0.0], [5.0, 5.0], [0.0, 5.0]]),), ignore=True),
         Instance("ulna", (1, 1, 4, 4)),
+        Instance("fractured", (10, 20, 15, 25), (square / 2,)),
     )
     (radius,), ignored = drawn(Case("film.png", Path(), instances=instances), (60, 50))
     assert (radius.label, radius.corner_xy_px, radius.score) == ("radius", (10, 20), 1)

@@ -233,7 +233,7 @@ def evaluate_bones(
             split_hash=split_hash,
             part=part if split_hash else "",
             gate=pipeline.bone,
-            gate_saw=_seen_by(pipeline.gate.card, gate_split) if gate_split else None,
+            gate_saw=seen_in_training(pipeline.gate.card, gate_split) if gate_split else None,
             progress=progress,
         )
     if records_file:
@@ -248,7 +248,7 @@ def evaluate_bones(
     _give(figures, session, split_hash, part)
 
 
-def _seen_by(card: Any, split_file: Path) -> frozenset[str]:
+def seen_in_training(card: Any, split_file: Path) -> frozenset[str]:
     """The pictures that a model was trained on."""
     from osteon.datasets.split import Split
 

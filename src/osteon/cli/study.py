@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from osteon.cli import message
+from osteon.cli.evaluate import seen_in_training
 from osteon.cli.progress import bars
 from osteon.errors import ConfigurationError, MissingExtra
 
@@ -96,8 +97,8 @@ def detectors(
     """
     try:
         from osteon.training.rows import chosen, read_rows
-        from osteon.training.runs import is_first, joined, use_threads
-        from osteon.training.study import Study, run_study
+        from osteon.training.runs import use_threads
+        from osteon.training.study import Study
     except ModuleNotFoundError as error:
         raise MissingExtra(f"the study needs {error.name}", hint="pip install 'osteon[train]'") from error
     from osteon.datasets.recognise import open_dataset
@@ -119,13 +120,98 @@ def detectors(
         train=not figures_only,
         samples=samples,
     )
+    _run(made, rows, only)
+
+
+@study.command(
+    "bones",
+    epilog="""\b
+Examples:
+  osteon study bones docs/rows/bones.yaml --data bonemasks/instances.json --films FracAtlas \\
+      --split docs/splits/bone-folds.json --fold fold1 --out study --weights nanodet=nanodet_g_coco_folded.pth
+  osteon study bones docs/rows/bones.yaml --data bonemasks/instances.json --films FracAtlas --split split.json \\
+      --out study --gate-split docs/splits/gate.json --figures-only
+""",
+)
+@click.argument("rows_file", metavar="ROWS", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--data", "place", type=PLACE, required=True, help="Data set with an outline for each bone.")
+@click.option("--films", type=PLACE, help="FracAtlas, where --data outlines its films.")
+@click.option("--split", "split_file", type=PLACE, required=True, help="Its parts train and valid are used.")
+@click.option("--fold", help="Validate on this part, and train on the others (a split made for cross-validation).")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the study.")
+@click.option("--only", multiple=True, help="Name of a row to train and measure. [default: all]")
+@click.option("--weights", "given", multiple=True, help="NAME=FILE: what rows call these starting weights.")
+@click.option("--gate-split", type=PLACE, help="Split that the gate was trained on, to tell which films it has seen.")
+@click.option("--whole", is_flag=True, help="Train every row to the end of its schedule, sampled ones too.")
+@click.option("--figures-only", is_flag=True, help="Train nothing; measure what is trained.")
+@click.option("--samples", default=1000, show_default=True, help="Of the bootstrap.")
+@click.option("--threads", default=0, help="Processor threads of the training; 0: all.")
+def bones(
+    rows_file: Path,
+    place: Path,
+    films: Path | None,
+    split_file: Path,
+    fold: str | None,
+    out: Path,
+    only: tuple[str, ...],
+    given: tuple[str, ...],
+    gate_split: Path | None,
+    whole: bool,
+    figures_only: bool,
+    samples: int,
+    threads: int,
+) -> None:
+    """Train and compare the finders of single bones that the YAML file ROWS lists; needs the extra `train`.
+
+    Writes study.json, study.md and study.png, anew after each row. Started again it goes on with the epoch and the row
+    that it was at. A row that was not run says so; rows for a GPU are trained where there is one, or when named.
+    """
+    try:
+        from osteon.training.bone_study import bones_kind
+        from osteon.training.rows import BonesRow, chosen, rows_of
+        from osteon.training.runs import use_threads
+        from osteon.training.study import Study
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"the study needs {error.name}", hint="pip install 'osteon[train]'") from error
+    from osteon.datasets.bonemasks import open_masks
+    from osteon.datasets.split import Split
+    from osteon.inference.pipeline import Pipeline
+
+    rows = rows_of(rows_file, BonesRow)
+    if whole:
+        rows = tuple(replace(row, epochs_sampled=None) for row in rows)
+    chosen(rows, only)
+    weights = dict(_pair(text) for text in given)
+    if threads:
+        use_threads(threads)
+    split, pipeline = Split.read(split_file), Pipeline.bundled()
+    made = Study(
+        out,
+        open_masks(place, films=films),
+        split.fold(fold) if fold else split,
+        weights=weights,
+        train=not figures_only,
+        samples=samples,
+        kind=bones_kind(
+            gate=pipeline.bone,
+            gate_saw=seen_in_training(pipeline.gate.card, gate_split) if gate_split else None,
+        ),
+    )
+    _run(made, rows, only)
+
+
+def _run(made: Any, rows: tuple[Any, ...], only: tuple[str, ...]) -> None:
+    """Run a study in as many processes as there are, and tell its tables in the first."""
+    from osteon.training.runs import is_first, joined
+    from osteon.training.study import run_study
+
     with joined(), bars(shown=is_first()) as report:
         told = is_first()
         run_study(made, rows, only=only, say=message if told else lambda _: None, progress=report)
     if not told:
         return
-    message(f"wrote study.json, study.md and study.png in {out}")
-    click.echo((out / "study.md").read_text(encoding="utf-8"), nl=False)
+    message(f"wrote study.json, study.md and study.png in {made.folder}")
+    click.echo((made.folder / "study.md").read_text(encoding="utf-8"), nl=False)
 
 
 def _pair(text: str) -> tuple[str, str]:

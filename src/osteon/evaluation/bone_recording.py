@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from osteon.datasets.case import Case, Instance
+from osteon.datasets.labels import FRACTURE_LABELS
 from osteon.datasets.masks import outlined
 from osteon.datasets.rle import box_of_mask
 from osteon.errors import InvalidDataset
@@ -103,7 +104,9 @@ def _cropped(bone: Bone) -> Bone:
 
 
 def _drawn(instance: Instance) -> bool:
-    return not instance.ignore and bool(instance.polygons or instance.mask is not None)
+    """An outline of something that is no fracture: a bone, or metal."""
+    outline = bool(instance.polygons) or instance.mask is not None
+    return outline and not instance.ignore and instance.label.lower() not in FRACTURE_LABELS
 
 
 def _bone_mask(evidence: BoneEvidence, shape: tuple[int, int]) -> Mask:

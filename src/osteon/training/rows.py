@@ -1,39 +1,40 @@
-"""The rows of a study of detectors, as a YAML file says them: what each trains, from what, and for how long."""
+"""The rows of a study, as a YAML file says them: what each trains, from what, and for how long."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 
 from osteon.errors import ConfigurationError
-from osteon.training.config import DetectorSettings, LoopSettings
+from osteon.training.config import BONES_LOOP, BonesSettings, DetectorSettings, LoopSettings
 
 BUNDLED = "bundled"
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 
 @dataclass(frozen=True)
-class StudyRow:
-    """One model of the study: a training, or a model that there is already.
+class Row:
+    """One model of a study: a training, or a model that there is already.
 
     Attributes:
         name: of its folder: lower case letters, digits, dots and hyphens.
         label: how the table calls it.
-        detector: settings of data and augmentation; `arch` and `side_px` among them.
         loop: settings of the optimisation; `epochs` is the schedule's length.
         weights: to start from: none, imagenet, a file, or a name that whoever runs the study maps to a file.
         epochs_sampled: only so many epochs of the schedule are trained, to say where it goes; None: all.
-        model: an ONNX file that is measured instead of trained one, or "bundled" for the installed detector.
+        model: an ONNX file that is measured instead of trained one, or "bundled" for the installed model.
         gpu: trained only where there is CUDA, or where it is asked for by name.
         note: what a reader should know.
     """
 
+    word: ClassVar[str]
+    """The field with the settings of data and augmentation, in the file and in checkpoints."""
+
     name: str
     label: str
-    detector: DetectorSettings = field(default_factory=DetectorSettings)
     loop: LoopSettings = field(default_factory=LoopSettings)
     weights: str = "none"
     epochs_sampled: int | None = None
@@ -46,12 +47,42 @@ class StudyRow:
         """How many epochs the row trains."""
         return min(self.epochs_sampled or self.loop.epochs, self.loop.epochs)
 
+    @property
+    def settings(self) -> Any:
+        """Of data and augmentation; `arch` and `side_px` among them."""
+        return getattr(self, self.word)
+
     def said(self) -> dict[str, Any]:
         """The row as JSON."""
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class StudyRow(Row):
+    """A fracture detector."""
+
+    word: ClassVar[str] = "detector"
+    detector: DetectorSettings = field(default_factory=DetectorSettings)
+
+
+@dataclass(frozen=True)
+class BonesRow(Row):
+    """A finder of single bones."""
+
+    word: ClassVar[str] = "bones"
+    loop: LoopSettings = BONES_LOOP
+    bones: BonesSettings = field(default_factory=BonesSettings)
+
+
+AnyRow = TypeVar("AnyRow", bound=Row)
+
+
 def read_rows(file: Path) -> tuple[StudyRow, ...]:
+    """The rows of a study of detectors; see `rows_of`."""
+    return rows_of(file, StudyRow)
+
+
+def rows_of(file: Path, kind: type[AnyRow]) -> tuple[AnyRow, ...]:
     """The rows of a YAML file: a list `rows`, and `shared` settings that hold where a row does not say otherwise.
 
     Raises:
@@ -62,11 +93,11 @@ def read_rows(file: Path) -> tuple[StudyRow, ...]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigurationError(f"{file.name} is no YAML file", hint="see docs/rows/detectors.yaml") from error
     content = _mapping(content, file.name, {"rows", "shared"})
-    shared = _mapping(content.get("shared", {}), "shared", {"loop", "detector"})
+    shared = _mapping(content.get("shared", {}), "shared", {"loop", kind.word})
     values = content.get("rows")
     if not isinstance(values, list) or not values:
         raise ConfigurationError(f"{file.name} has no rows", hint="see docs/rows/detectors.yaml")
-    rows = tuple(_row(value, shared) for value in values)
+    rows = tuple(_row(value, shared, kind) for value in values)
     names = [row.name for row in rows]
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -74,14 +105,14 @@ def read_rows(file: Path) -> tuple[StudyRow, ...]:
     return rows
 
 
-def _row(value: Any, shared: Mapping[str, Any]) -> StudyRow:
-    words = {each.name for each in fields(StudyRow)}
+def _row(value: Any, shared: Mapping[str, Any], kind: type[AnyRow]) -> AnyRow:
+    words = {each.name for each in fields(kind)}
     row = _mapping(value, "a row", words)
     name = row.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigurationError(f"a row is called {name!r}", hint="name rows by small letters, digits and hyphens")
-    plain: dict[str, Any] = {"label": name} | {word: row[word] for word in row.keys() - {"loop", "detector"}}
-    for word, kind in (
+    plain: dict[str, Any] = {"label": name} | {word: row[word] for word in row.keys() - {"loop", kind.word}}
+    for word, wanted in (
         ("label", str),
         ("weights", str),
         ("model", str),
@@ -89,13 +120,14 @@ def _row(value: Any, shared: Mapping[str, Any]) -> StudyRow:
         ("epochs_sampled", int),
         ("gpu", bool),
     ):
-        if word in plain and type(plain[word]) is not kind:
-            raise ConfigurationError(f"{name}: {word} is {plain[word]!r}", hint=f"give a {kind.__name__}")
-    return StudyRow(
-        **plain,
-        detector=_settings(DetectorSettings(), name, shared.get("detector", {}), row.get("detector", {})),
-        loop=_settings(LoopSettings(), name, shared.get("loop", {}), row.get("loop", {})),
-    )
+        if word in plain and type(plain[word]) is not wanted:
+            raise ConfigurationError(f"{name}: {word} is {plain[word]!r}", hint=f"give a {wanted.__name__}")
+    usual = kind(name, name)
+    settings = {
+        word: _settings(default, name, shared.get(word, {}), row.get(word, {}))
+        for word, default in (("loop", usual.loop), (kind.word, usual.settings))
+    }
+    return kind(**plain, **settings)
 
 
 def _settings(defaults: Any, name: str, *given: Any) -> Any:
@@ -121,7 +153,7 @@ def _mapping(value: Any, what: str, known: Any) -> Mapping[str, Any]:
     return value
 
 
-def chosen(rows: Sequence[StudyRow], names: Sequence[str]) -> tuple[StudyRow, ...]:
+def chosen(rows: Sequence[AnyRow], names: Sequence[str]) -> tuple[AnyRow, ...]:
     """The rows of these names, in the file's order; all where none is named.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The study of detectors: every row trained as far as it is not yet, measured alike, and told as one table.
+"""A study: every row trained as far as it is not yet, measured alike, and told as one table; that of detectors.
 
 A folder holds the study; `rows/NAME` holds a row: its checkpoints, its model with a card, its figures. Killed at any
 moment and started again it goes on with the epoch, and the row, that it was at.
@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from osteon.datasets.case import Manifest
+from osteon.datasets.case import Case, Manifest
 from osteon.datasets.split import Split
 from osteon.errors import ConfigurationError
 from osteon.evaluation.detector_study import cuts_of, markdown, measure, plot
@@ -26,13 +26,35 @@ from osteon.training.architectures import DETECTORS, build
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.export import export, write_card
 from osteon.training.loop import device
-from osteon.training.rows import BUNDLED, StudyRow
+from osteon.training.rows import BUNDLED, Row, StudyRow
 from osteon.training.runs import Run, train_detector
 
 PART = "valid"
 JUDGED_ONLY = "evaluate_every"
 """The setting that changes no weights."""
 Say = Callable[[str], None]
+Histories = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is studied: how a row is trained, measured and told.
+
+    Attributes:
+        train: train a row in a run.
+        measure: a row's model, or its checkpoint, on the cases of `valid`: what `figures.json` says.
+        markdown: the study as it stands and the histories of its rows by name -> its tables.
+        plot: the study and the histories of its rows by name -> a picture.
+        parameters: of a row and its architecture's name, how many it has; None: not one that is trained here.
+        installed: the model that rows call "bundled".
+    """
+
+    train: Callable[["Study", Any, Run, Progress | None], Checkpoint]
+    measure: Callable[["Study", Any, Progress | None], dict[str, Any]]
+    markdown: Callable[[Mapping[str, Any], Histories], str]
+    plot: Callable[[Mapping[str, Any], Histories, Path], None]
+    parameters: Callable[[Any, str], int | None]
+    installed: Path
 
 
 @dataclass(frozen=True)
@@ -46,6 +68,7 @@ class Study:
         weights: files by the names that rows call their starting weights by.
         train: False: only what is trained already is measured.
         samples: of the bootstrap.
+        kind: what is studied.
     """
 
     folder: Path
@@ -54,15 +77,21 @@ class Study:
     weights: Mapping[str, str] = field(default_factory=dict)
     train: bool = True
     samples: int = 1000
+    kind: Kind = field(default_factory=lambda: DETECTORS_KIND)
 
-    def row_folder(self, row: StudyRow) -> Path:
+    @property
+    def cases(self) -> Sequence[Case]:
+        """That every row is measured on."""
+        return self.split.select(self.manifest, PART).cases
+
+    def row_folder(self, row: Row) -> Path:
         """Of one row."""
         return self.folder / "rows" / row.name
 
 
 def run_study(
     study: Study,
-    rows: Sequence[StudyRow],
+    rows: Sequence[Row],
     *,
     only: Sequence[str] = (),
     say: Say = lambda _: None,
@@ -92,17 +121,16 @@ def _named(progress: Progress | None, name: str) -> Progress | None:
     return (lambda what, done, total: progress(f"{name}: {what}", done, total)) if progress else None
 
 
-def _train(study: Study, row: StudyRow, progress: Progress | None) -> None:
+def _train(study: Study, row: Row, progress: Progress | None) -> None:
     folder = study.row_folder(row)
     done = _checkpoint(study, row)
     if done and done.epoch >= row.epochs:
         return
     weights = study.weights.get(row.weights, row.weights)
-    run = Run(folder, weights, until=row.epochs_sampled)
-    train_detector(study.manifest, study.split, run, settings=row.detector, loop=row.loop, progress=progress)
+    study.kind.train(study, row, Run(folder, weights, until=row.epochs_sampled), progress)
 
 
-def _checkpoint(study: Study, row: StudyRow) -> Checkpoint | None:
+def _checkpoint(study: Study, row: Row) -> Checkpoint | None:
     """How far a row is trained; its averaged weights of the last epoch, not of the one that was best on the judges.
 
     Raises:
@@ -112,7 +140,7 @@ def _checkpoint(study: Study, row: StudyRow) -> Checkpoint | None:
     if not path.is_file():
         return None
     saved = Checkpoint.read(path)
-    for name, mine in (("detector", asdict(row.detector)), ("loop", asdict(row.loop))):
+    for name, mine in ((row.word, asdict(row.settings)), ("loop", asdict(row.loop))):
         theirs = saved.settings[name]
         other = sorted(key for key in mine.keys() & theirs.keys() - {JUDGED_ONLY} if mine[key] != theirs[key])
         if other:
@@ -125,34 +153,19 @@ def _checkpoint(study: Study, row: StudyRow) -> Checkpoint | None:
     return saved
 
 
-def _measure(study: Study, row: StudyRow, progress: Progress | None) -> None:
+def _measure(study: Study, row: Row, progress: Progress | None) -> None:
     """Write figures.json of a row, where there is a model and they are not there already."""
     made_of = _made_of(study, row)
     file = study.row_folder(row) / "figures.json"
     if made_of is None or (_figures(file) or {}).get("made_of") == made_of:
         return
-    model = _model(study, row)
-    cases = study.split.select(study.manifest, PART).cases
-    measured = measure(
-        model,
-        cases,
-        file.parent,
-        split_hash=study.split.hash,
-        part=PART,
-        samples=study.samples,
-        progress=progress,
-    )
-    if not row.model:
-        points = cuts_of(read_records(file.parent / "records.jsonl.gz").judged())
-        known = {name: value for name, value in measured["figures"].items() if value is not None}
-        write_card(model, model, replace(read_card(model)[0], operating_points=points, metrics=known))
-    _put(file, json.dumps({"made_of": made_of} | measured, indent=1))
+    _put(file, json.dumps({"made_of": made_of} | study.kind.measure(study, row, progress), indent=1))
 
 
-def _made_of(study: Study, row: StudyRow) -> dict[str, Any] | None:
+def _made_of(study: Study, row: Row) -> dict[str, Any] | None:
     """What a row's figures depend on; None where there is nothing to measure, or it has seen other pictures."""
     if row.model:
-        card, ref = read_card(_existing(row))
+        card, ref = read_card(existing(study, row))
         known = {"sha256": ref.sha256, "split": study.split.hash, "samples": study.samples}
         return known if card.split_hash == study.split.hash else None
     saved = _checkpoint(study, row)
@@ -162,50 +175,45 @@ def _made_of(study: Study, row: StudyRow) -> dict[str, Any] | None:
     return {"epoch": saved.epoch, "sha256": sha256, "split": study.split.hash, "samples": study.samples}
 
 
-def _existing(row: StudyRow) -> Path:
-    return DETECTOR_FILE if row.model == BUNDLED else Path(row.model)
+def existing(study: Study, row: Row) -> Path:
+    """The model file of a row that is no training."""
+    return study.kind.installed if row.model == BUNDLED else Path(row.model)
 
 
-def _model(study: Study, row: StudyRow) -> Path:
-    """The row's model file, exported from its checkpoint where it is a training."""
-    if row.model:
-        return _existing(row)
-    saved = Checkpoint.read(study.row_folder(row) / "last.pt")
-    path = study.row_folder(row) / "model.onnx"
-    card = Card(
+def study_card(study: Study, row: Row, saved: Checkpoint, **differing: Any) -> Card:
+    """The card of a row's model that is exported for its figures."""
+    return Card(
         name=row.name,
-        task="detector",
+        task=cast(Any, saved.task),
         version="study",
         arch=saved.arch,
-        side_px=row.detector.side_px,
-        labels=("fracture",),
-        operating_points={},
+        side_px=row.settings.side_px,
         licence="not released",
         training_data=study.manifest.name,
         split_hash=saved.split_hash,
         metrics={},
         settings={**saved.settings, "epoch": saved.epoch},
+        **differing,
     )
-    export(saved, path, card)
-    return path
 
 
-def _write(study: Study, rows: Sequence[StudyRow]) -> dict[str, Any]:
+def _write(study: Study, rows: Sequence[Row]) -> dict[str, Any]:
     """The study as it stands, as JSON, Markdown and PNG."""
     found = {"split": study.split.hash, "part": PART, "rows": [_told(study, row) for row in rows]}
     _put(study.folder / "study.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    _put(study.folder / "study.md", markdown(found))
-    plot(found, {row.name: _history(study.row_folder(row)) for row in rows}, study.folder / "study.png")
+    histories = {row.name: _history(study.row_folder(row)) for row in rows}
+    _put(study.folder / "study.md", study.kind.markdown(found, histories))
+    study.kind.plot(found, histories, study.folder / "study.png")
     return found
 
 
-def _told(study: Study, row: StudyRow) -> dict[str, Any]:
+def _told(study: Study, row: Row) -> dict[str, Any]:
     """A row as the table has it; `measured` is None where it was not run."""
     measured = _figures(study.row_folder(row) / "figures.json")
     if measured and measured["made_of"]["split"] != study.split.hash:
         measured = None
-    card = read_card(_existing(row))[0] if row.model else None
-    arch = card.arch if card else row.detector.arch
+    card = read_card(existing(study, row))[0] if row.model else None
+    arch = card.arch if card else row.settings.arch
     history = _history(study.row_folder(row))
     done = history[-1]["epoch"] if history else 0
     if measured and not card:
@@ -215,10 +223,10 @@ def _told(study: Study, row: StudyRow) -> dict[str, Any]:
         "label": row.label,
         "note": row.note,
         "arch": arch,
-        "side_px": card.side_px if card else row.detector.side_px,
+        "side_px": card.side_px if card else row.settings.side_px,
         "epochs": "–" if card else f"{done} of {row.loop.epochs}",
         "learning_rate": row.loop.learning_rate,
-        "parameters": _parameters(arch, row.detector.side_px),
+        "parameters": study.kind.parameters(row, arch),
         "status": _status(row, done, measured is not None, seen=bool(card and card.split_hash != study.split.hash)),
         "settings": row.said(),
         "measured": measured,
@@ -230,7 +238,7 @@ def has_cuda() -> bool:
     return device().type == "cuda"
 
 
-def _status(row: StudyRow, done: int, measured: bool, *, seen: bool) -> str:
+def _status(row: Row, done: int, measured: bool, *, seen: bool) -> str:
     if seen:
         return "not run: trained on another split"
     if row.model:
@@ -240,13 +248,6 @@ def _status(row: StudyRow, done: int, measured: bool, *, seen: bool) -> str:
     if done < row.epochs:
         return f"unfinished: epoch {done} of {row.epochs}"
     return "complete" if done >= row.loop.epochs else f"sampled: {done} epochs of a schedule of {row.loop.epochs}"
-
-
-@cache
-def _parameters(arch: str, side_px: int) -> int | None:
-    if arch not in DETECTORS:
-        return None
-    return sum(p.numel() for p in build("detector", arch, side_px=side_px).parameters())
 
 
 def _figures(file: Path) -> dict[str, Any] | None:
@@ -264,3 +265,48 @@ def _put(file: Path, text: str) -> None:
     unfinished = file.with_name(file.name + ".part")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(file)
+
+
+def _train_detector(study: Study, row: StudyRow, run: Run, progress: Progress | None) -> Checkpoint:
+    return train_detector(study.manifest, study.split, run, settings=row.detector, loop=row.loop, progress=progress)
+
+
+def _measure_detector(study: Study, row: StudyRow, progress: Progress | None) -> dict[str, Any]:
+    """Figures of the row's model, which is exported where it is a training; its cuts and figures go into its card."""
+    folder = study.row_folder(row)
+    model = existing(study, row) if row.model else folder / "model.onnx"
+    if not row.model:
+        saved = Checkpoint.read(folder / "last.pt")
+        export(saved, model, study_card(study, row, saved, labels=("fracture",), operating_points={}))
+    measured = measure(
+        model,
+        study.cases,
+        folder,
+        split_hash=study.split.hash,
+        part=PART,
+        samples=study.samples,
+        progress=progress,
+    )
+    if not row.model:
+        points = cuts_of(read_records(folder / "records.jsonl.gz").judged())
+        known = {name: value for name, value in measured["figures"].items() if value is not None}
+        write_card(model, model, replace(read_card(model)[0], operating_points=points, metrics=known))
+    return measured
+
+
+@cache
+def _parameters(arch: str, side_px: int) -> int | None:
+    if arch not in DETECTORS:
+        return None
+    return sum(p.numel() for p in build("detector", arch, side_px=side_px).parameters())
+
+
+DETECTORS_KIND: Kind = Kind(
+    train=_train_detector,
+    measure=_measure_detector,
+    markdown=lambda found, _: markdown(found),
+    plot=plot,
+    parameters=lambda row, arch: _parameters(arch, row.detector.side_px),
+    installed=DETECTOR_FILE,
+)
+"""Fracture detectors."""
