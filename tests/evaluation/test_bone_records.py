@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_bones import bone, picture, random_pictures, region
+from outlined_pictures import bone, picture, random_pictures, region
 
 from osteon.datasets.case import Case, Instance
 from osteon.errors import InvalidDataset

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from drawn_bones import HEIGHT_PX, WIDTH_PX, bone, picture, random_pictures, region
+from outlined_pictures import HEIGHT_PX, WIDTH_PX, bone, picture, random_pictures, region
 
 from osteon.evaluation.coco_table import mask_table
 from osteon.evaluation.instance_figures import best_cut, by_class, report
