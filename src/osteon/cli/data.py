@@ -13,7 +13,7 @@ from rich.table import Table
 from osteon.cli import message
 from osteon.cli.prelabel import prelabel
 from osteon.cli.progress import bars
-from osteon.datasets import coco, cvat, duplicates, voc, yolo
+from osteon.datasets import bone_check, coco, cvat, duplicates, voc, yolo
 from osteon.datasets import split as splitting
 from osteon.datasets.audit import Audit
 from osteon.datasets.audit import audit as audit_manifest
@@ -142,6 +142,27 @@ def split(
     else:
         made.write(out)
     message(f"{made.hash}: " + ", ".join(f"{part} {len(names)}" for part, names in made.parts.items()))
+
+
+@data.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--card", type=_PLACE, help="Data card whose counts must be the file's. [default: README.md beside it]")
+@click.pass_context
+def check(ctx: click.Context, /, file: Path, card: Path | None) -> None:
+    """Check a COCO file of bone outlines: ids, labels, polygons, boxes, areas, regions to ignore, withheld films.
+
+    What is wrong goes to standard output, a line each. Exit status 1: something is. No pictures are needed.
+
+    \b
+    Examples:
+      osteon data check data/bones/fracatlas-bones.json
+    """
+    beside = file.with_name("README.md")
+    problems = bone_check.check(file, card or (beside if beside.is_file() else None))
+    for problem in problems:
+        click.echo(problem)
+    message(f"{file.name}: {len(problems) or 'no'} problems")
+    ctx.exit(1 if problems else 0)
 
 
 @data.command()

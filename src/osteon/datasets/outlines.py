@@ -128,13 +128,8 @@ def crossings(polygon: Polygon) -> int:
     >>> crossings(np.array([[0.0, 0.0], [2.0, 2.0], [2.0, 0.0], [0.0, 2.0]]))
     1
     """
-    starts, ends = polygon[:, None], np.roll(polygon, -1, axis=0)[:, None]
-    others, their_ends = polygon[None], np.roll(polygon, -1, axis=0)[None]
-    apart = _side(starts, ends, others) * _side(starts, ends, their_ends) < 0
-    return int(np.triu(apart & apart.T, 1).sum())
-
-
-def _side(origin: NDArray[np.float64], towards: NDArray[np.float64], point: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Greater than 0 where `point` lies to one side of the line from `origin` to `towards`, less on the other."""
-    along, to_point = towards - origin, point - origin
-    return np.asarray(along[..., 0] * to_point[..., 1] - along[..., 1] * to_point[..., 0], np.float64)
+    x, y = polygon.T
+    along_x, along_y = np.roll(x, -1) - x, np.roll(y, -1) - y
+    side = along_x[:, None] * (y - y[:, None]) - along_y[:, None] * (x - x[:, None])  # of point j, seen along edge i
+    apart = side * np.roll(side, -1, axis=1) < 0
+    return int(np.count_nonzero(apart & apart.T) // 2)
