@@ -4,6 +4,7 @@ import { announce } from "./announce";
 import { byId, element, icon } from "./element";
 import { layers } from "./layers";
 import { bonesOn, type ShownBone, told } from "./outlines";
+import type { Problem } from "./server";
 import { skeleton } from "./skeleton";
 import { stage } from "./stage";
 import { counted, decimal, onLanguage, word, wordIfAny } from "./words";
@@ -19,8 +20,10 @@ export function startBoneList(): void {
   skeleton.changed.on((id) => {
     draw();
     const { analysis, page } = stage.active;
-    const bones = skeleton.of(analysis)?.bones;
-    if (analysis?.id === id && bones) announce(counted("bones", bonesOn(bones, page).length));
+    const { bones = null, problem = null } = skeleton.of(analysis) ?? {};
+    if (analysis?.id !== id) return;
+    if (bones) announce(counted("bones", bonesOn(bones, page).length));
+    else announce(problem ? failure(problem) : word("bones.search"));
   });
   for (const pane of stage.panes) {
     pane.outlines.lit.on((index) => {
@@ -35,6 +38,8 @@ function draw(): void {
   const { analysis, page, findings } = stage.active;
   const search = skeleton.of(analysis);
   panel.hidden = !(findings && search && layers.shown("bones"));
+  const searching = !panel.hidden && search !== null && !search.bones && !search.problem;
+  document.getElementById("toggle-bones")?.classList.toggle("searching", searching);
   if (panel.hidden || !search) return;
   const bones = search.bones ? bonesOn(search.bones, page) : [];
   state.replaceChildren(...(bones.length ? [] : stateOf()));
@@ -44,6 +49,8 @@ function draw(): void {
   if (focused >= 0) list.children[focused]?.querySelector("button")?.focus();
 }
 
+const failure = ({ kind }: Problem): string => wordIfAny(`problem.${kind}`) ?? word("bones.failed");
+
 function stateOf(): (Node | string)[] {
   const { analysis } = stage.active;
   const { bones = null, problem = null } = skeleton.of(analysis) ?? {};
@@ -51,7 +58,7 @@ function stateOf(): (Node | string)[] {
   if (!problem) return [element("i", { className: "busy" }), word("bones.search")];
   const again = element("button", { type: "button", className: "button small" }, word("bones.again"));
   again.addEventListener("click", () => analysis && void skeleton.want(analysis, { again: true }));
-  return [icon("failed"), wordIfAny(`problem.${problem.kind}`) ?? word("bones.failed"), again];
+  return [icon("failed"), failure(problem), again];
 }
 
 function line(bone: ShownBone, index: number): HTMLElement {

@@ -232,9 +232,9 @@ const fact = (key: Key, text: string): HTMLElement => element("div", {}, element
 const bone = ({ area_fraction: area, confidence }: Bone): HTMLElement =>
   fact("bone", word("bone.value", { area: percent(area), confidence: decimal(confidence) }));
 
-function time({ total = 0, gate = 0, detect }: Record<string, number>): string {
-  const values = { total: decimal(total, 0), gate: decimal(gate, 0), detect: decimal(detect ?? 0, 0) };
-  return word(detect === undefined ? "time.gate" : "time.value", values);
+function time({ total = 0, gate = 0, detect, bones }: Record<string, number>): string {
+  const values = { total: decimal(total, 0), gate: decimal(gate, 0), detect: decimal(detect ?? 0, 0), bones: decimal(bones ?? 0, 0) };
+  return word(detect === undefined ? "time.gate" : bones === undefined ? "time.value" : "time.bones", values);
 }
 
 function links({ links: { overlay, report, self } }: Analysis, page: number): HTMLElement {
