@@ -35,7 +35,7 @@ page: ## Build the web page's files from frontend/ (needs Node 20 and npm).
 	cd frontend && npm ci --no-audit --no-fund && npm run build
 
 test: $(VENV)/.full ## Set up and run all tests.
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 test-cluster: $(VENV)/.full ## The service's tests on PostgreSQL, Redis and a worker, all started privately.
 	OSTEON_TEST_CLUSTER=1 $(BIN)/python -m pytest $(CLUSTER_TESTS) $(PYTEST_ARGS)
