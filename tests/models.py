@@ -1,7 +1,8 @@
 """Tiny real models with cards, and pictures drawn for them, so that tests need no trained weights.
 
 The gate calls bone what is bright after blurring, and nothing at all where the whole picture is bright (a
-photograph). The detector scores spots that are brighter than what lies above, below, left and right of them.
+photograph). The detector scores spots that are brighter than what lies above, below, left and right of them. The
+bones model calls what is bright in the upper left of its square a radius, below that carpals, and so on: see `PARTS`.
 
     pipeline = models.pipeline(tmp_path)
     pipeline.analyse(Radiograph(models.radiograph_pixels(), "drawn.png", "0" * 64)).decision == "fracture"
@@ -26,6 +27,16 @@ _CELL_PX = 20
 _CELLS = DETECTOR_SIDE_PX // _CELL_PX
 _SHIFT_CELLS = 4
 _HALF_BOX_PX = 50.0
+BONES_SIDE_PX = 320
+BONE_CELLS = 32
+LEAST_BONE_SCORE = 0.3
+PARTS = {
+    "radius": (0, 0, 192, 256),
+    "carpals": (0, 256, 192, 320),
+    "ulna": (192, 0, 320, 256),
+    "implant": (192, 256, 320, 320),
+}
+"""Where the drawn bones model looks for what: boxes in model pixels. On `radiograph_pixels` it finds the first two."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,14 @@ def model_files(folder: Path) -> ModelFiles:
 def pipeline(folder: Path, *, threads: int = 1) -> Pipeline:
     """A pipeline of both models."""
     files = model_files(folder)
-    return Pipeline.bundled(gate=files.gate, detector=files.detector, threads=threads)
+    return Pipeline.bundled(gate=files.gate, detector=files.detector, bones=bones_file(folder), threads=threads)
+
+
+def bones_file(folder: Path) -> Path:
+    """The model of single bones, written into the folder as bones.onnx."""
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(bones_model(), str(folder / "bones.onnx"))
+    return folder / "bones.onnx"
 
 
 def gate_card(**changes: Any) -> Card:
@@ -83,6 +101,24 @@ def detector_card(**changes: Any) -> Card:
         "metrics": {"map50": 0.5},
         "iou_threshold": 0.3,
         "calibration": Calibration(slope=1.0, intercept=0.0),
+    }
+    return Card(**values | changes)
+
+
+def bones_card(**changes: Any) -> Card:
+    """The drawn bones model's card, with changes."""
+    values: dict[str, Any] = {
+        "name": "osteon-bones-drawn",
+        "task": "bones",
+        "version": "0.0.1",
+        "arch": "four parts of the square, written by hand",
+        "side_px": BONES_SIDE_PX,
+        "labels": tuple(PARTS),
+        "operating_points": {"bone": OperatingPoint(0.5)},
+        "licence": "Apache-2.0",
+        "training_data": "none",
+        "split_hash": "0" * 16,
+        "metrics": {"ap50": 0.5},
     }
     return Card(**values | changes)
 
@@ -137,6 +173,53 @@ def detector_model(card: Card | None = None) -> onnx.ModelProto:
     return _model(nodes, constants, DETECTOR_SIDE_PX, outputs, card or detector_card())
 
 
+def bones_model(card: Card | None = None) -> onnx.ModelProto:
+    """(1, 1, 320, 320) -> n of the four PARTS, those with a bright cell, best first: boxes, scores, labels, masks."""
+    nodes, count = [], len(PARTS)
+    constants: dict[str, Any] = {
+        "axes": np.array([2, 3], np.int64),
+        "bright": 0.3,
+        "steep": 20.0,
+        "gain": 1.5,
+        "zero": 0.0,
+        "one": 1.0,
+        "least": LEAST_BONE_SCORE,
+        "all": np.array([count], np.int64),
+        "flat": np.array([-1], np.int64),
+        "number": np.array([1], np.int64),
+        "first": np.array([0], np.int64),
+        "second": np.array([1], np.int64),
+        "anchors": np.array([list(PARTS.values())], np.float32),
+    }
+    for index, (x0, y0, x1, y1) in enumerate(PARTS.values()):
+        kernel = [(y1 - y0) // BONE_CELLS, (x1 - x0) // BONE_CELLS]
+        constants |= {f"from{index}": np.array([y0, x0], np.int64), f"to{index}": np.array([y1, x1], np.int64)}
+        nodes += [
+            helper.make_node("Slice", ["image", f"from{index}", f"to{index}", "axes"], [f"part{index}"]),
+            helper.make_node("AveragePool", [f"part{index}"], [f"cells{index}"], kernel_shape=kernel, strides=kernel),
+        ]
+    nodes += [
+        helper.make_node("Concat", [f"cells{index}" for index in range(count)], ["cells"], axis=1),
+        helper.make_node("ReduceMax", ["cells"], ["brightest"], axes=[2, 3], keepdims=0),
+        helper.make_node("Mul", ["brightest", "gain"], ["gained"]),
+        helper.make_node("Clip", ["gained", "zero", "one"], ["likely"]),
+        helper.make_node("TopK", ["likely", "all"], ["sorted", "order"], axis=1),
+        helper.make_node("Greater", ["sorted", "least"], ["kept"]),
+        helper.make_node("Cast", ["kept"], ["ones"], to=TensorProto.INT64),
+        helper.make_node("ReduceSum", ["ones", "number"], ["n"], keepdims=0),
+        helper.make_node("Slice", ["sorted", "first", "n", "second"], ["scores"]),
+        helper.make_node("Slice", ["order", "first", "n", "second"], ["labels"]),
+        helper.make_node("Reshape", ["labels", "flat"], ["chosen"]),
+        helper.make_node("Gather", ["anchors", "chosen"], ["boxes"], axis=1),
+        helper.make_node("Gather", ["cells", "chosen"], ["seen"], axis=1),
+        helper.make_node("Sub", ["seen", "bright"], ["over"]),
+        helper.make_node("Mul", ["over", "steep"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["masks"]),
+    ]
+    outputs = {"boxes": [1, "n", 4], "scores": [1, "n"], "labels": [1, "n"], "masks": [1, "n", BONE_CELLS, BONE_CELLS]}
+    return _model(nodes, constants, BONES_SIDE_PX, outputs, card or bones_card(), whole=("labels",))
+
+
 def _shifts() -> NDArray[np.float32]:
     kernels = np.zeros((4, 1, 2 * _SHIFT_CELLS + 1, 2 * _SHIFT_CELLS + 1), np.float32)
     middle, far = _SHIFT_CELLS, 2 * _SHIFT_CELLS
@@ -153,7 +236,13 @@ def _anchors() -> NDArray[np.float32]:
 
 
 def _model(
-    nodes: list[onnx.NodeProto], constants: dict[str, Any], side_px: int, outputs: dict[str, list[int]], card: Card
+    nodes: list[onnx.NodeProto],
+    constants: dict[str, Any],
+    side_px: int,
+    outputs: dict[str, Any],
+    card: Card,
+    *,
+    whole: tuple[str, ...] = (),
 ) -> onnx.ModelProto:
     def tensor(value: Any) -> NDArray[Any]:
         array = np.asarray(value)
@@ -163,7 +252,10 @@ def _model(
         nodes,
         card.name,
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, side_px, side_px])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
+        [
+            helper.make_tensor_value_info(name, TensorProto.INT64 if name in whole else TensorProto.FLOAT, shape)
+            for name, shape in outputs.items()
+        ],
         [numpy_helper.from_array(tensor(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -139,6 +139,16 @@ def bone_name(label: str) -> BoneName:
     return BONES.get(label) or BoneName(label, label, BONES[BONE].colour)
 
 
+def place_of(label: str, third: Third | None, language: Language) -> str:
+    """A bone, and its third where that is known.
+
+    >>> place_of("radius", "distal", "ru"), place_of("talus", None, "en")
+    ('лучевая кость, дистальная треть', 'talus')
+    """
+    name = bone_name(label).name(language)
+    return f"{name}, {_THIRDS[third][0 if language == 'en' else 1]}" if third else name
+
+
 def suspected(label: str | None, third: Third | None, language: Language, *, outside: bool = False) -> str:
     """The text of a finding: where the fracture is suspected, as far as it can be told.
 
@@ -157,5 +167,4 @@ def suspected(label: str | None, third: Third | None, language: Language, *, out
         return _OUTSIDE[place]
     if label is None or label == BONE:  # that it is a bone need not be said
         return _SUSPECTED[place]
-    parts = [bone_name(label).name(language), *([_THIRDS[third][place]] if third else [])]
-    return f"{_SUSPECTED[place]}: {', '.join(parts)}"
+    return f"{_SUSPECTED[place]}: {place_of(label, third, language)}"

@@ -79,6 +79,7 @@ class Report:
         peak_mib: peak memory of each process, by pipeline and threads, e.g. "osteon, 2 threads".
         rejection: a photograph: milliseconds, and whether the detector was loaded (it must not be).
         startup: `osteon predict` on one file, from process start to JSON: seconds and peak memory.
+        bones: the model of single bones where it is measured: its stage `bones` alone.
         skipped: why the baseline was not measured, or "".
     """
 
@@ -88,6 +89,7 @@ class Report:
     rejection: dict[str, Any]
     startup: dict[str, Any]
     skipped: str = ""
+    bones: tuple[Timed, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The report with its ratios."""
@@ -115,6 +117,7 @@ def benchmark(
     *,
     repeat: int,
     models: tuple[Path, Path],
+    bones: Path | None = None,
     baseline: bool = True,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
@@ -125,6 +128,7 @@ def benchmark(
         photograph: a picture that the gate turns away.
         repeat: repetitions of each measurement.
         models: gate and detector files.
+        bones: file of the model of single bones; None: not measured.
         baseline: measure the other pipeline too.
         progress: told what is measured next.
 
@@ -141,6 +145,12 @@ def benchmark(
             answer = _child(pipeline, paths, repeat=times, threads=threads, models=models)
             peak[f"{pipeline}, {_threads(threads)}"] = answer["peak_mib"]
             timed += [_timed(pipeline, threads, row) for row in answer["images"]]
+    single: list[Timed] = []
+    for threads in THREADS if bones else ():
+        progress(f"single bones, {_threads(threads)}")
+        answer = _child("osteon", paths, repeat=max(3, repeat // 4), threads=threads, models=models, bones=bones)
+        peak[f"osteon with bones, {_threads(threads)}"] = answer["peak_mib"]
+        single += [_timed("bones", threads, row) for row in answer["images"] if "bones" in row["ms"]]
     progress("rejection of a photograph")
     turned_away = _child("osteon", [photograph], repeat=repeat, threads=2, models=models)
     progress("start-up of osteon predict")
@@ -152,7 +162,7 @@ def benchmark(
         "peak_mib": turned_away["peak_mib"],
         "detector_loaded": turned_away["detector_loaded"],
     }
-    return Report(where, tuple(timed), peak, rejection, startup, skipped)
+    return Report(where, tuple(timed), peak, rejection, startup, skipped, tuple(single))
 
 
 def machine() -> dict[str, str]:
@@ -196,7 +206,13 @@ def _timed(pipeline: str, threads: int, row: dict[str, Any]) -> Timed:
 
 
 def _child(
-    pipeline: str, paths: Sequence[Path], *, repeat: int, threads: int, models: tuple[Path, Path]
+    pipeline: str,
+    paths: Sequence[Path],
+    *,
+    repeat: int,
+    threads: int,
+    models: tuple[Path, Path],
+    bones: Path | None = None,
 ) -> dict[str, Any]:
     """What a fresh process measured."""
     task = {
@@ -205,6 +221,7 @@ def _child(
         "repeat": repeat,
         "threads": threads,
         "models": [str(path) for path in models],
+        "bones": str(bones) if bones else "",
     }
     command = [sys.executable, "-m", "osteon.benchmark", json.dumps(task)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -244,18 +261,19 @@ def _measure_osteon(task: dict[str, Any]) -> dict[str, Any]:
     from osteon.inference.pipeline import Pipeline
 
     gate, detector = map(Path, task["models"])
-    pipeline = Pipeline.bundled(gate=gate, detector=detector, threads=task["threads"])
-    images = [_osteon_on(pipeline, Path(path), task["repeat"]) for path in task["paths"]]
+    bones = Path(task["bones"]) if task["bones"] else None
+    pipeline = Pipeline.bundled(gate=gate, detector=detector, bones=bones, threads=task["threads"])
+    images = [_osteon_on(pipeline, Path(path), task["repeat"], bones=bool(bones)) for path in task["paths"]]
     return {"images": images, "detector_loaded": pipeline.detector.loaded}
 
 
-def _osteon_on(pipeline: "Pipeline", path: Path, repeat: int) -> dict[str, Any]:
+def _osteon_on(pipeline: "Pipeline", path: Path, repeat: int, *, bones: bool) -> dict[str, Any]:
     from osteon.inference.analysis import analyse_file
 
     ms: dict[str, list[float]] = {}
     decision = ""
     for turn in range(repeat + 1):
-        found = analyse_file(pipeline, path)[0]
+        found = analyse_file(pipeline, path, bones=bones)[0]
         if isinstance(found, Failure):
             raise OsteonError(found.message, hint=found.hint)
         decision = found.decision

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from osteon.anatomy import Language, Third, suspected
+from osteon.anatomy import Language, Third, place_of, suspected
 
 SCHEMA_VERSION = 1
 
@@ -51,6 +51,7 @@ class Bone:
         box_xyxy_px: its box in image pixels.
         corner_xy_px: the image pixel that the mask's upper left pixel is.
         mask: (h, w) bool, the part of the picture that holds the bone; perhaps 0 pixels large.
+        area_px: pixels of the mask that are bone; counted where it is not given.
     """
 
     label: str
@@ -58,11 +59,11 @@ class Bone:
     box_xyxy_px: BoxXyxy
     corner_xy_px: tuple[int, int]
     mask: NDArray[np.bool_] = field(repr=False)
+    area_px: int = -1
 
-    @property
-    def area_px(self) -> int:
-        """Pixels of the mask that are bone."""
-        return int(np.count_nonzero(self.mask))
+    def __post_init__(self) -> None:
+        if self.area_px < 0:
+            object.__setattr__(self, "area_px", int(np.count_nonzero(self.mask)))
 
     def on(self, height_px: int, width_px: int) -> NDArray[np.bool_]:
         """(height_px, width_px) bool mask of the whole picture; what lies beyond its border is cut off."""
@@ -106,6 +107,10 @@ class Anchor:
     def text(self, language: Language) -> str:
         """The finding in words."""
         return suspected(self.label, self.third, language, outside=self.outside)
+
+    def place(self, language: Language) -> str:
+        """The bone and its third in words; '' where the bone is not clear."""
+        return place_of(self.label, self.third, language) if self.label else ""
 
     def to_json(self) -> dict[str, Any]:
         """What it adds to an object of `fractures`; numbers rounded to 4 places."""

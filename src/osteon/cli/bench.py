@@ -35,6 +35,7 @@ Examples:
 @click.option("--markdown", "markdown_file", type=FILE, help="Write the report as Markdown.")
 @click.option("--gate", type=FILE, help="Another gate model (ONNX with a card).")
 @click.option("--detector", type=FILE, help="Another detector model.")
+@click.option("--bones", type=FILE, help="Another model of single bones. [default: the installed one, if any]")
 def bench(
     paths: tuple[Path, ...],
     repeat: int,
@@ -43,6 +44,7 @@ def bench(
     markdown_file: Path | None,
     gate: Path | None,
     detector: Path | None,
+    bones: Path | None,
 ) -> None:
     """Measure Osteon's stages against a full SegNet at 224 and SSD300-VGG16 at 640 in torch, on the same images.
 
@@ -51,13 +53,14 @@ def bench(
     (pip install 'osteon[train]') for the comparison; without it the rest is measured.
     """
     from osteon.benchmark import benchmark
-    from osteon.inference.pipeline import DETECTOR_FILE, GATE_FILE
+    from osteon.inference.pipeline import BONES_FILE, DETECTOR_FILE, GATE_FILE
     from osteon.samples import PHOTOGRAPH, packaged_file
 
     report = benchmark(
         paths or [packaged_file(name) for name in DEFAULT_PICTURES],
         PHOTOGRAPH,
         repeat=repeat,
+        bones=bones or (BONES_FILE if BONES_FILE.is_file() else None),
         baseline=not no_baseline,
         models=(gate or GATE_FILE, detector or DETECTOR_FILE),
         progress=lambda what: message(f"measuring: {what}"),
@@ -83,6 +86,8 @@ def markdown(report: "Report") -> str:
     if ratios := report.ratios():
         rows = [(name, f"{value:.1f} times") for name, value in ratios.items()]
         blocks += ["## Baseline against Osteon", _table(("what", "Osteon is better by"), rows)]
+    if report.bones:
+        blocks += ["## Single bones, milliseconds", _bones(report)]
     blocks += ["## Also", _also(report)]
     return "\n\n".join(blocks) + "\n"
 
@@ -95,6 +100,15 @@ def _stages(report: "Report") -> str:
         spreads = [f"{s.median:.1f} ({s.p10:.1f} to {s.p90:.1f})" if s else "" for s in cells]
         rows.append((timed.pipeline, str(timed.threads), timed.image, *spreads))
     return _table(head, rows)
+
+
+def _bones(report: "Report") -> str:
+    rows = []
+    for timed in report.bones:
+        spread = timed.ms["bones"]
+        cell = f"{spread.median:.0f} ({spread.p10:.0f} to {spread.p90:.0f})"
+        rows.append((str(timed.threads), timed.image, cell))
+    return _table(("threads", "image", "single bones"), rows)
 
 
 def _also(report: "Report") -> str:

@@ -159,10 +159,10 @@ def verified(ctx: click.Context, folder: Path | None, storing: bool) -> None:
 
 def _list(files: tuple[Path, ...], form: str) -> None:
     from osteon.inference.card_text import markdown
-    from osteon.inference.pipeline import DETECTOR_FILE, GATE_FILE
+    from osteon.inference.pipeline import BONES_FILE, DETECTOR_FILE, GATE_FILE
     from osteon.inference.session import read_card
 
-    chosen = files or (GATE_FILE, DETECTOR_FILE)
+    chosen = files or (GATE_FILE, DETECTOR_FILE, *([BONES_FILE] if BONES_FILE.is_file() else []))
     if form == "markdown":
         cards = [(*read_card(path), path.stat().st_size) for path in chosen]
         click.echo("\n".join(markdown(*entry) for entry in cards), nl=False)

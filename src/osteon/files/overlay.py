@@ -1,28 +1,29 @@
 """Findings drawn over their radiograph, for people: bone outlined, fractures boxed, the decision written below."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from osteon.anatomy import BONE as UNNAMED
+from osteon.anatomy import Colour, bone_name
+from osteon.anatomy import Language as Language
 from osteon.errors import ConfigurationError
 from osteon.files.masks import full_size
-from osteon.findings import Findings, Fracture
+from osteon.findings import Bone, Findings, Fracture
 from osteon.radiograph import Radiograph
-
-Language = Literal["en", "ru"]
-Colour = tuple[int, int, int]
 
 BONE: Colour = (0, 190, 200)
 GRADES: dict[str, Colour] = {"fracture": (235, 52, 52), "doubt": (250, 176, 5)}
 _DECISIONS: dict[str, Colour] = {**GRADES, "no_fracture": (90, 200, 120), "not_a_radiograph": (170, 170, 170)}
 _TINT = 0.12
+_OBJECT_TINT = 0.25
 _FONT_PX = (9, 72)
 
 WORDS: dict[Language, dict[str, str]] = {
@@ -51,17 +52,39 @@ def draw(radiograph: Radiograph, findings: Findings, *, language: Language = "en
     """The radiograph with what was found on it.
 
     Returns:
-        (height, width, 3) uint8 RGB, the size of the radiograph: bone tinted and outlined, boxes red and solid for a
-        fracture, amber and dashed for a doubt, each with its score, and a strip with the decision along the lower edge.
+        (height, width, 3) uint8 RGB, the size of the radiograph: bone tinted and outlined (each bone by itself, and
+        named, where single bones were asked for), boxes red and solid for a fracture, amber and dashed for a doubt,
+        each with its score, and a strip with the decision along the lower edge.
     """
     words = WORDS[language]
-    pixels: NDArray[np.uint8] = np.asarray(cv2.cvtColor(radiograph.as_uint8(), cv2.COLOR_GRAY2RGB), np.uint8)
-    if findings.bone.probability_map is not None and findings.decision != "not_a_radiograph":
-        _draw_bone(pixels, full_size(findings.bone, radiograph))
+    if findings.bones:
+        pixels = draw_bones(radiograph, findings.bones, language=language)
+    else:
+        pixels = np.asarray(cv2.cvtColor(radiograph.as_uint8(), cv2.COLOR_GRAY2RGB), np.uint8)
+        if findings.bone.probability_map is not None and findings.decision != "not_a_radiograph":
+            _draw_bone(pixels, full_size(findings.bone, radiograph))
     image = Image.fromarray(pixels)
     _draw_caption(image, findings, words)
     for fracture in reversed(findings.fractures):  # the surest comes last, on top
-        _draw_fracture(image, fracture, words)
+        _draw_fracture(image, fracture, words, language)
+    return np.array(image)
+
+
+def draw_bones(radiograph: Radiograph, bones: Sequence[Bone], *, language: Language = "en") -> NDArray[np.uint8]:
+    """The radiograph with its single bones.
+
+    Returns:
+        (height, width, 3) uint8 RGB, the size of the radiograph: each bone tinted and outlined in its label's colour,
+        with its name where there is room for it.
+    """
+    pixels: NDArray[np.uint8] = np.asarray(cv2.cvtColor(radiograph.as_uint8(), cv2.COLOR_GRAY2RGB), np.uint8)
+    by_size = sorted(bones, key=lambda bone: -bone.area_px)  # small ones, such as metal, on top
+    for bone in by_size:
+        _draw_object(pixels, bone)
+    image = Image.fromarray(pixels)
+    named: list[tuple[float, float, float, float]] = []
+    for bone in by_size:
+        _name_object(image, bone, bone_name(bone.label).name(language), named)
     return np.array(image)
 
 
@@ -95,7 +118,39 @@ def _draw_bone(pixels: NDArray[np.uint8], bone: NDArray[np.uint8]) -> None:
     cv2.drawContours(pixels, outlines, -1, BONE, thickness=max(1, min(height, width) // 600), lineType=cv2.LINE_AA)
 
 
-def _draw_fracture(image: Image.Image, fracture: Fracture, words: dict[str, str]) -> None:
+def _draw_object(pixels: NDArray[np.uint8], bone: Bone) -> None:
+    """Tint and outline a bone in place."""
+    colour = bone_name(bone.label).colour
+    x, y = bone.corner_xy_px
+    height, width = bone.mask.shape
+    part = pixels[y : y + height, x : x + width]
+    part[bone.mask] = (part[bone.mask] * (1 - _OBJECT_TINT) + np.array(colour) * _OBJECT_TINT).astype(np.uint8)
+    outlines, _ = cv2.findContours(bone.mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE, offset=(x, y))
+    line = max(1, min(pixels.shape[:2]) // 600)
+    cv2.drawContours(pixels, outlines, -1, colour, thickness=line, lineType=cv2.LINE_AA)
+
+
+def _name_object(image: Image.Image, bone: Bone, name: str, named: list[tuple[float, float, float, float]]) -> None:
+    """Write a bone's name over its thickest part, unless another name stands there; its box is added to `named`."""
+    thickness = cv2.distanceTransform(np.pad(bone.mask.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    row, column = np.unravel_index(int(thickness.argmax()), thickness.shape)
+    font = _fitting(name, image.width, wanted_px=min(image.size) / 45)
+    pen = ImageDraw.Draw(image)
+    left, top, right, bottom = pen.textbbox((0, 0), name, font=font)
+    x = bone.corner_xy_px[0] + float(column) - (right - left) / 2
+    y = bone.corner_xy_px[1] + float(row) - (bottom - top) / 2
+    x = max(0.0, min(x, image.width - (right - left) - 1.0))
+    y = max(0.0, min(y, image.height - (bottom - top) - 1.0))
+    box = (x, y, x + right - left, y + bottom - top)
+    if any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in named):
+        return
+    named.append(box)
+    pen.text(
+        (x - left, y - top), name, font=font, fill=bone_name(bone.label).colour, stroke_width=2, stroke_fill="black"
+    )
+
+
+def _draw_fracture(image: Image.Image, fracture: Fracture, words: dict[str, str], language: Language) -> None:
     grade = fracture.grade or "doubt"
     colour, line = GRADES[grade], max(2, round(min(image.size) / 250))
     x0, y0, x1, y1 = (round(value) for value in fracture.box_xyxy_px)
@@ -106,6 +161,8 @@ def _draw_fracture(image: Image.Image, fracture: Fracture, words: dict[str, str]
     else:
         _dashed(pen, (x0, y0, x1, y1), colour, line)
     text = f"{words[grade]} {fracture.score:.2f}"
+    if fracture.anchor and fracture.anchor.label not in (None, UNNAMED):
+        text += f", {bone_name(fracture.anchor.label).name(language)}"
     font = _fitting(text, image.width, wanted_px=min(image.size) / 40)
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     pad = line

@@ -8,6 +8,8 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from osteon.errors import OsteonError
 from osteon.files.reader import read_pages
 from osteon.findings import Failure, Findings
@@ -19,11 +21,17 @@ Consumer = Callable[[Radiograph, Findings], None]
 
 
 def analyse_file(
-    pipeline: Pipeline, path: Path, *, min_score: float | None = None, then: Consumer | None = None
+    pipeline: Pipeline,
+    path: Path,
+    *,
+    min_score: float | None = None,
+    bones: bool = False,
+    then: Consumer | None = None,
 ) -> list[Result]:
     """Findings of every page of a file, up to the failure that stopped it, if any; one page is held at a time.
 
     Args:
+        bones: find single bones too.
         then: called with each radiograph and its findings while the pixels are still at hand (to draw, to save).
     """
     results: list[Result] = []
@@ -31,7 +39,7 @@ def analyse_file(
     try:
         for radiograph in read_pages(path):
             read_ms = (time.perf_counter() - started) * 1000
-            findings = pipeline.analyse(radiograph, min_score=min_score, read_ms=read_ms)
+            findings = pipeline.analyse(radiograph, min_score=min_score, read_ms=read_ms, bones=bones)
             if then:
                 then(radiograph, findings)
             results.append(findings)
@@ -52,6 +60,7 @@ def analyse_files(
     *,
     workers: int,
     min_score: float | None = None,
+    bones: bool = False,
     then: Consumer | None = None,
 ) -> Iterator[list[Result]]:
     """The results of each file, in the order of the paths; `workers` files at a time, no more held than twice that."""
@@ -60,7 +69,7 @@ def analyse_files(
         waiting: deque[Future[list[Result]]] = deque()
 
         def submit(path: Path) -> None:
-            waiting.append(pool.submit(analyse_file, pipeline, path, min_score=min_score, then=then))
+            waiting.append(pool.submit(analyse_file, pipeline, path, min_score=min_score, bones=bones, then=then))
 
         try:
             for path in islice(source, 2 * workers):
@@ -74,5 +83,8 @@ def analyse_files(
 
 
 def slim(findings: Findings) -> Findings:
-    """The findings without the bone map, for long lists."""
+    """The findings without the bone map and the bones' masks, for long lists; their JSON stays the same."""
+    if findings.bones:
+        empty = np.zeros((0, 0), np.bool_)
+        findings = replace(findings, bones=tuple(replace(bone, mask=empty) for bone in findings.bones))
     return replace(findings, bone=replace(findings.bone, probability_map=None))

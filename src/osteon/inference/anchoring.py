@@ -124,7 +124,7 @@ def _third(
     if weights.sum() < LEAST_SHARE_OF_LABEL * of_label.sum():
         return None
     rows, columns = np.nonzero(weights)
-    points = np.stack([samples.x_px[columns], samples.y_px[rows]], axis=1) + 0.5
+    points = np.stack([samples.x_px[columns], samples.y_px[rows]], axis=1).astype(np.float64) + 0.5
     return third_at(bones[chosen], points, weights[rows, columns], bones, size_px)
 
 

@@ -13,7 +13,7 @@ from osteon.errors import ModelMismatch
 
 METADATA_KEY = "osteon.card"
 
-Task = Literal["gate", "detector", "bones"]
+Task = Literal["gate", "detector", "bones", "bone-judge"]
 Layout = Literal["osteon", "yolo", "yolo-nms"]
 """What goes in and comes out; see `layouts`."""
 
@@ -69,6 +69,7 @@ class Card:
         settings: every training setting in force.
         limits: what it is not for.
         layout: of input and output, for detectors of others.
+        outside_demotes: (bones) a fracture that lies on none of the bones found loses a grade.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Card:
     settings: Mapping[str, Any] = field(default_factory=dict)
     limits: str = "Decision support for research. Not a medical device; not for diagnosis."
     layout: Layout = "osteon"
+    outside_demotes: bool = False
 
     def to_json(self) -> str:
         """The card as it stands in the file."""

@@ -117,7 +117,7 @@ class Pipeline:
         if self.instances is None:
             raise ModelMismatch(
                 "no model of single bones is installed",
-                hint=f"put {BONES_FILE.name} of a release beside the other models, or give a file with --bones",
+                hint=f"put {BONES_FILE.name} of a release beside the other models, or name another model's file",
             )
         return self.instances()
 

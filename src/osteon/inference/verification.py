@@ -18,8 +18,9 @@ import numpy as np
 from osteon.errors import ConfigurationError, ModelMismatch
 from osteon.files import read
 from osteon.geometry import iou
+from osteon.inference.bones import bones
 from osteon.inference.card import Task
-from osteon.inference.pipeline import DETECTOR_FILE, GATE_FILE, WEIGHTS
+from osteon.inference.pipeline import BONES_FILE, DETECTOR_FILE, GATE_FILE, WEIGHTS
 from osteon.inference.postprocess import bone_measures, detections
 from osteon.inference.session import Session
 from osteon.preprocess import Letterboxed, letterbox
@@ -27,8 +28,13 @@ from osteon.preprocess import Letterboxed, letterbox
 EXPECTED_FILE = "expected.json"
 PICTURE_FILE = "known.png"
 FILES: Mapping[str, Task] = {GATE_FILE.name: "gate", DETECTOR_FILE.name: "detector"}
+"""What every release has."""
+OPTIONAL_FILES: Mapping[str, Task] = {BONES_FILE.name: "bones"}
+"""Verified where the release lists it, listed where it is there."""
 SHARE_TOLERANCE = 0.02
 """Of scores, confidence, area and bone probability."""
+AREA_TOLERANCE = 0.1
+"""Of the area of masks, as a share."""
 LEAST_OVERLAP = 0.9
 """IoU that a box must have with the stored one."""
 LEAST_SCORE = 0.1
@@ -53,7 +59,8 @@ def verify(folder: Path = WEIGHTS) -> list[Check]:
     known = _picture(folder, expected["picture_sha256"])
     return [
         Check(name, tuple(_problems(folder / name, task, expected["models"][name], known)))
-        for name, task in FILES.items()
+        for name, task in {**FILES, **OPTIONAL_FILES}.items()
+        if name in FILES or name in expected["models"]
     ]
 
 
@@ -71,7 +78,8 @@ def store(folder: Path = WEIGHTS) -> None:
             "sha256": hashlib.sha256(_content(folder / name)).hexdigest(),
             "finds": _finds(folder / name, task, known),
         }
-        for name, task in FILES.items()
+        for name, task in {**FILES, **OPTIONAL_FILES}.items()
+        if name in FILES or (folder / name).is_file()
     }
     value = {"picture_sha256": hashlib.sha256(content).hexdigest(), "models": models}
     try:
@@ -117,15 +125,14 @@ def _problems(path: Path, task: Task, expected: Mapping[str, Any], known: Any) -
         found = _finds(path, task, known)
     except ModelMismatch as error:
         return [*problems, error.message]
-    compare = _gate_differences if task == "gate" else _detector_differences
-    return problems + compare(found, expected["finds"])
+    return problems + _COMPARISONS[task](found, expected["finds"])
 
 
 def _finds(path: Path, task: Task, known: Any) -> dict[str, Any]:
     """What a model says of the known picture, rounded, as JSON."""
     session = Session(path, task=task, threads=1)
     square = letterbox(known, side_px=session.card.side_px)
-    return _gate_finds(session, square) if task == "gate" else _detector_finds(session, square)
+    return _LOOKS[task](session, square)
 
 
 def _gate_finds(session: Session, square: Letterboxed) -> dict[str, Any]:
@@ -141,6 +148,21 @@ def _detector_finds(session: Session, square: Letterboxed) -> dict[str, Any]:
     found = detections(boxes, scores, square.placement, min_score=LEAST_SCORE, iou_threshold=threshold)
     rows = [[round(float(value), 1) for value in box] for box in found.boxes_xyxy_px]
     return {"boxes_xyxy_px": rows, "scores": [round(float(score), 4) for score in found.scores]}
+
+
+def _bones_finds(session: Session, square: Letterboxed) -> dict[str, Any]:
+    """Boxes, scores and areas by label."""
+    boxes, scores, labels, masks = session.run(square.pixels)
+    names = session.card.labels
+    found = bones(boxes, scores, labels, masks, square.placement, names=names, min_score=LEAST_SCORE)
+    return {
+        label: {
+            "boxes_xyxy_px": [[round(value, 1) for value in bone.box_xyxy_px] for bone in found if bone.label == label],
+            "scores": [round(bone.score, 4) for bone in found if bone.label == label],
+            "areas_px": [bone.area_px for bone in found if bone.label == label],
+        }
+        for label in dict.fromkeys(bone.label for bone in found)
+    }
 
 
 def _gate_differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
@@ -173,5 +195,23 @@ def _detector_differences(found: Mapping[str, Any], expected: Mapping[str, Any])
     return problems
 
 
+def _bones_differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """Boxes and scores of each label as those of a detector, and how much of the picture the label covers."""
+    none: dict[str, Any] = {"boxes_xyxy_px": [], "scores": [], "areas_px": []}
+    problems = []
+    for label in dict.fromkeys([*expected, *found]):
+        mine, theirs = found.get(label, none), expected.get(label, none)
+        differences = _detector_differences(mine, theirs)
+        area, wanted = (float(np.dot(value["areas_px"], value["scores"])) for value in (mine, theirs))
+        if not differences and not abs(area - wanted) <= AREA_TOLERANCE * max(area, wanted):
+            differences = [f"masks on the known picture cover {area:.0f} px by score, expected {wanted:.0f}"]
+        problems += [f"{label}: {difference}" for difference in differences]
+    return problems
+
+
 def _boxes(rows: list[list[float]]) -> Any:
     return np.array(rows, np.float32).reshape(-1, 4)
+
+
+_LOOKS = {"gate": _gate_finds, "detector": _detector_finds, "bones": _bones_finds}
+_COMPARISONS = {"gate": _gate_differences, "detector": _detector_differences, "bones": _bones_differences}
