@@ -1,15 +1,22 @@
 """Pictures of boxes and ellipses that stand for bones, with known overlaps."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 
+from osteon.datasets import coco
+from osteon.datasets.case import Case, Instance, Manifest
 from osteon.evaluation.instances import Outlined
 from osteon.evaluation.records import Facts
 from osteon.findings import Bone
+from osteon.inference.card import METADATA_KEY, Card, OperatingPoint
 
 HEIGHT_PX, WIDTH_PX = 60, 50
+SIDE_PX = 64
 Box = tuple[int, int, int, int]
 
 
@@ -75,3 +82,56 @@ def _of(mask: np.ndarray, label: str, score: float) -> Bone:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1] + 1), int(rows[-1] + 1)
     return Bone(label, score, (float(x0), float(y0), float(x1), float(y1)), (x0, y0), mask[y0:y1, x0:x1].copy())
+
+
+def constant_model(file: Path, labels: Sequence[str], objects: Sequence[tuple[str, float, Box]], *, cut: float) -> Path:
+    """A bones model that finds the same full boxes on every picture: (label, score, box in model pixels)."""
+    ordered = sorted(objects, key=lambda each: -each[1])
+    names = [label for label, _, _ in ordered]
+    values = {
+        "boxes": np.array([[box for _, _, box in ordered]], np.float32),
+        "scores": np.array([[score for _, score, _ in ordered]], np.float32),
+        "labels": np.array([[list(labels).index(label) for label in names]], np.float32),
+        "masks": np.ones((1, len(ordered), 8, 8), np.float32),
+    }
+    nodes = [
+        helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value)) for name, value in values.items()
+    ]
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [1, 1, SIDE_PX, SIDE_PX])
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape) for name, value in values.items()]
+    graph = helper.make_graph(nodes, "constant", [pixels], outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    card = Card(
+        name="constant",
+        task="bones",
+        version="1",
+        arch="written by hand",
+        side_px=SIDE_PX,
+        labels=tuple(labels),
+        operating_points={"bone": OperatingPoint(cut)},
+        licence="Apache-2.0",
+        training_data="none",
+        split_hash="0" * 16,
+        metrics={},
+    )
+    helper.set_model_props(model, {METADATA_KEY: card.to_json()})
+    onnx.save(model, str(file))
+    return file
+
+
+def outlined_set(folder: Path, drawn: Sequence[Sequence[tuple[str, Box]]]) -> Path:
+    """Pictures of noise with outlined boxes as a COCO file, `ignore` marking regions; film-0.png, film-1.png ..."""
+    cases = []
+    for number, objects in enumerate(drawn):
+        path = folder / f"film-{number}.png"
+        cv2.imwrite(str(path), np.random.default_rng(number).integers(0, 256, (SIDE_PX, SIDE_PX), np.uint8))
+        instances = tuple(_outline(label, box) for label, box in objects)
+        cases.append(Case(path.name, path, instances=instances, height_px=SIDE_PX, width_px=SIDE_PX))
+    coco.write(Manifest("outlined", tuple(cases)), folder / "bones.json")
+    return folder / "bones.json"
+
+
+def _outline(label: str, box: Box) -> Instance:
+    x0, y0, x1, y1 = (float(value) for value in box)
+    corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+    return Instance(label, (x0, y0, x1, y1), (corners,), ignore=label == "ignore")
