@@ -17,7 +17,7 @@ NEGATIVES ?= $(DATA)/negatives
 RUNS ?= runs
 LOAD_ARGS ?=
 PYTEST_ARGS ?=
-CLUSTER_TESTS := $(addprefix tests/web/test_web_,$(addsuffix .py,http jobs store claims database files answers resumables kill access intake watch report))
+CLUSTER_TESTS := $(addprefix tests/web/test_web_,$(addsuffix .py,http jobs store claims database files answers resumables kill access intake watch report bones))
 
 .PHONY: help page demo test test-cluster check lint serve load-test bench train-gate train-detector clean
 

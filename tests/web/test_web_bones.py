@@ -4,7 +4,7 @@ import json
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from sqlalchemy import select
 from test_web_http import assert_problem, decoded
 from test_web_jobs import each_run, pages, service_of, taken_in, until
 
+import cluster
+import models
 from osteon.errors import BonesImpossible, BonesNotFound, TooManyWaiting
 from osteon.findings import Bone
 from osteon.service import bone_files
@@ -42,6 +44,34 @@ def settings(settings: Settings, bones_model: Path) -> Settings:
     return settings.changed(bones=bones_model)
 
 
+@pytest.fixture(scope="module")
+def kept(
+    tmp_path_factory: pytest.TempPathFactory,
+    model_files: models.ModelFiles,
+    bones_model: Path,
+    instances: cluster.Instances | None,
+) -> Iterator[Running]:
+    """One server for all tests that look at one film."""
+    given = Settings(
+        data_dir=tmp_path_factory.mktemp("kept"),
+        gate=model_files.gate,
+        detector=model_files.detector,
+        bones=bones_model,
+        decoders=1,
+        workers=1,
+    )
+    with instances.lent(given) if instances else nullcontext(given) as lent, running(lent) as server:
+        yield server
+
+
+@pytest.fixture
+def server(kept: Running) -> Iterator[Running]:
+    """With an empty store after each test."""
+    yield kept
+    for analysis in kept.client.get("/api/v1/analyses").json()["analyses"]:
+        kept.client.delete(analysis["links"]["self"])
+
+
 def ask(server: Running, analysis: dict[str, Any], **params: Any) -> Any:
     return server.client.post(analysis["links"]["bones"], params={"wait": 30} | params)
 
@@ -56,6 +86,7 @@ def found(server: Running, analysis: dict[str, Any], **params: Any) -> dict[str,
 
 class TestRequest:
     def test_bones_are_found_once_and_told_as_coco_with_names(self, server: Running) -> None:
+        told = server.client.get("/metrics").text
         analysis = server.analysed(radiograph())
         assert "bones" not in analysis["findings"] and "text" not in analysis["findings"]["fractures"][0]
         bones = found(server, analysis)
@@ -70,10 +101,14 @@ class TestRequest:
         assert category["name"] == "radius" and category["names"] == {"en": "radius", "ru": "лучевая кость"}
         assert server.client.get(analysis["links"]["bones"]).json() == bones
         runs: list[int] = []
-        assert server.service.pipeline.instances
-        each_run(server.service.pipeline.instances(), lambda: runs.append(1))
+        each_run(server.service.pipeline.bones_session(), lambda: runs.append(1))
         assert found(server, analysis) == bones and not runs, "kept"
         assert found(server, analysis, again=True) == bones and len(runs) == 1
+        if not server.service.settings.queue_url:  # else a worker counts
+            assert 'osteon_model_loaded{task="bones"} 0.0' in told
+            told = server.client.get("/metrics").text
+            assert 'osteon_model_loaded{task="bones"} 1.0' in told
+            assert 'osteon_stage_seconds_count{stage="bones"} 2.0' in told
 
     def test_findings_say_on_which_bone_a_fracture_lies(self, server: Running) -> None:
         before = server.analysed(radiograph())
@@ -139,16 +174,6 @@ class TestRequest:
             said = server.client.get(f"{address}.html", params={"language": language}).text
             assert all(text in said for text in texts)
             assert server.client.get(f"{address}.pdf", params={"language": language}).content.startswith(b"%PDF")
-
-    def test_metrics_know_the_stage_and_the_model(self, server: Running, instances: object) -> None:
-        if instances:
-            pytest.skip("the worker's own numbers are elsewhere")
-        text = server.client.get("/metrics").text
-        assert 'osteon_model_loaded{task="bones"} 0.0' in text
-        found(server, server.analysed(radiograph()))
-        text = server.client.get("/metrics").text
-        assert 'osteon_model_loaded{task="bones"} 1.0' in text
-        assert 'osteon_stage_seconds_count{stage="bones"} 1.0' in text
 
 
 class TestRefusals:
@@ -237,8 +262,7 @@ class TestDurability:
             (analysis_id,) = taken_in(service.store, radiograph())
             service.runner.submit(analysis_id)
             before = service.store.find(analysis_id)
-            assert service.pipeline.instances
-            each_run(service.pipeline.instances(), failing_once)
+            each_run(service.pipeline.bones_session(), failing_once)
             service.ask_bones(analysis_id)
             task = service.bones.find(analysis_id)
             assert task.status == "failed" and task.error and task.error["hint"]
@@ -247,31 +271,31 @@ class TestDurability:
             service.ask_bones(analysis_id)
             assert service.bones.find(analysis_id).status == "succeeded"
 
-    def test_removal_takes_them_along_also_while_they_are_looked_for(self, serve: Serve) -> None:
-        server = serve()
+    def test_removal_takes_them_along_also_while_they_are_looked_for(self, server: Running) -> None:
         analysis = server.analysed(radiograph())
         begun, go_on = threading.Event(), threading.Event()
-        assert server.service.pipeline.instances
 
         def hold() -> None:
             begun.set()
             go_on.wait(20)
 
-        each_run(server.service.pipeline.instances(), hold)
+        session = server.service.pipeline.bones_session()
+        run = session.run
+        each_run(session, hold)
         assert ask(server, analysis, wait=0).status_code == 202
         assert begun.wait(20)
         assert server.client.delete(analysis["links"]["self"]).status_code == 204
         go_on.set()
+        session.run = run  # type: ignore[method-assign]
         files = server.service.store.files
         until(lambda: not files.names(analysis["id"]), "what was written since is removed, too")
         with server.service.store.database.reading() as session:
             assert session.scalars(select(BonesRow)).all() == []
 
-    def test_a_backup_holds_them(self, serve: Serve, settings: Settings, tmp_path: Path, embedded: None) -> None:
-        server = serve()
+    def test_a_backup_holds_them(self, server: Running, tmp_path: Path, embedded: None) -> None:
         analysis = server.analysed(radiograph())
         found(server, analysis)
-        backup(settings, tmp_path / "backup.tar")
+        backup(server.service.settings, tmp_path / "backup.tar")
         with tarfile.open(tmp_path / "backup.tar") as tar:
             assert any(name.endswith("/bones-1.json") for name in tar.getnames())
 

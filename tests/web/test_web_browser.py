@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn_bones import LABELS, bones_file
 from PIL import Image
 from serving import Running, photograph, png, radiograph, running
 
@@ -73,7 +74,8 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory, model_files: models.ModelFiles) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("page")
-    settings = Settings(data_dir=folder, gate=model_files.gate, detector=model_files.detector, decoders=1)
+    found = {"gate": model_files.gate, "detector": model_files.detector, "bones": bones_file(folder)}
+    settings = Settings(data_dir=folder, **found, decoders=1)
     with running(settings) as server:
         yield server
 
@@ -443,6 +445,35 @@ class TestViewer:
         page.focus(".place .show")
         page.keyboard.press("Enter")
         assert page.locator("#pane-1 .box.selected").count() == 1 and seen.zoom() > fitted
+
+    def test_single_bones_are_shown_on_request(self, visit: Open, server: Running) -> None:
+        server.analysed(radiograph())
+        seen = visit()
+        page = seen.page
+        seen.open("wrist.png")
+        assert not page.is_visible("#bones") and not seen.asked("POST", "/bones")
+        page.focus("#pane-1")
+        page.keyboard.press("s")
+        expect(page.locator("#bones-list button")).to_have_count(len(LABELS))
+        expect(page.locator(".place .where")).to_contain_text("Suspected fracture: radius")
+        outlines, names = page.locator("#pane-1 .outlines path"), page.locator("#pane-1 .outlines span")
+        assert outlines.count() == len(LABELS) and len(seen.asked("POST", "/bones")) == 1
+        for key, middle in (("", 40 / 350), ("f", 1 - 40 / 350)):  # the metal, on the film and on the mirrored one
+            page.keyboard.press(key or "0")
+            page.wait_for_timeout(300)
+            drawn, film = outlines.first.bounding_box(), seen.place("#pane-1 .extent")
+            assert abs((drawn["x"] + drawn["width"] / 2 - film["x"]) / film["width"] - middle) < 0.01
+        page.mouse.move(film["x"] + film["width"] / 2, film["y"] + film["height"] * 0.8)
+        expect(page.locator("#pane-1 .outlines span.lit")).to_have_text("radius · 0.95")
+        expect(page.locator("#bones-list li.lit")).to_have_text(re.compile("radius"))
+        page.focus("#bones-list li:nth-child(3) button")
+        expect(page.locator("#pane-1 .outlines span.lit")).to_have_text("implant · 0.75")
+        page.click("[data-language=ru]")
+        expect(names.first).to_have_text(re.compile("лучевая кость"))
+        assert page.locator("#bones-list button").first.get_attribute("aria-label") == "лучевая кость, оценка 0,95"
+        assert seen.faults() == []
+        page.click("#toggle-bones")
+        assert not page.is_visible("#bones") and not names.first.is_visible()
 
     def test_mirrored_film_moves_with_the_pointer(self, visit: Open, server: Running) -> None:
         pixels = models.radiograph_pixels(450, 350)
