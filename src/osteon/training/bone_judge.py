@@ -121,7 +121,7 @@ class BoneJudgeTask:
         where = next(model.parameters()).device
         found = model(batch.crops.to(where, memory_format=torch.channels_last))
         damaged, fracture = batch.damaged.to(where), batch.fracture.to(where)
-        return judge_loss(found, damaged, fracture, place_weight=self.judge.place)
+        return judge_loss(found, damaged, fracture, place_weight=self.judge.place_weight)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """AUROC by bone, and how many of each kind there are."""

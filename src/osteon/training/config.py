@@ -124,7 +124,8 @@ class BoneJudgeSettings:
 
     An epoch shows every broken bone once, and `intact` times as many whole ones, drawn anew; the share `alike` of
     those has the same labels as often as the broken ones, the rest is drawn evenly. `shared` counts bones as broken
-    whose fracture may be another's, too (it lies on both). `place` is the weight of where the fracture lies.
+    whose fracture may be another's, too (it lies on both). `place_weight` is how much it counts in the loss where the
+    fracture lies.
     """
 
     arch: str = "csp"
@@ -136,7 +137,7 @@ class BoneJudgeSettings:
     rotation_degrees: float = 12.0
     scale_low: float = 0.85
     scale_high: float = 1.15
-    place: float = 0.5
+    place_weight: float = 0.5
 
 
 BONES_LOOP = LoopSettings(epochs=40, learning_rate=1.5e-3, pretrained_rate=7e-4, ema=0.995, evaluate_every=40)
