@@ -113,8 +113,8 @@ BONES: Mapping[str, BoneName] = MappingProxyType(
             "clavicle", "ключица", (255, 99, 160), proximal="spine", distal="scapula humerus", slenderness=4.5
         ),
         "rib": BoneName("rib", "ребро", (176, 196, 222)),
-        IMPLANT: BoneName("implant", "имплантат", (255, 255, 255)),
         BONE: BoneName("bone", "кость", (0, 190, 200)),
+        IMPLANT: BoneName("implant", "имплантат", (255, 255, 255)),
     }
 )
 """Every label that instances of a picture may have; the categories of the bone outlines."""

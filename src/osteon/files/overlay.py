@@ -25,6 +25,7 @@ _DECISIONS: dict[str, Colour] = {**GRADES, "no_fracture": (90, 200, 120), "not_a
 _TINT = 0.12
 _OBJECT_TINT = 0.25
 _FONT_PX = (9, 72)
+_STROKE_PX = 2
 
 WORDS: dict[Language, dict[str, str]] = {
     "en": {
@@ -131,23 +132,24 @@ def _draw_object(pixels: NDArray[np.uint8], bone: Bone) -> None:
 
 
 def _name_object(image: Image.Image, bone: Bone, name: str, named: list[tuple[float, float, float, float]]) -> None:
-    """Write a bone's name over its thickest part, unless another name stands there; its box is added to `named`."""
-    thickness = cv2.distanceTransform(np.pad(bone.mask.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
-    row, column = np.unravel_index(int(thickness.argmax()), thickness.shape)
+    """Write a bone's name over its thickest part where no other name stands, if any; its box is added to `named`."""
     font = _fitting(name, image.width, wanted_px=min(image.size) / 45)
     pen = ImageDraw.Draw(image)
-    left, top, right, bottom = pen.textbbox((0, 0), name, font=font)
-    x = bone.corner_xy_px[0] + float(column) - (right - left) / 2
-    y = bone.corner_xy_px[1] + float(row) - (bottom - top) / 2
-    x = max(0.0, min(x, image.width - (right - left) - 1.0))
-    y = max(0.0, min(y, image.height - (bottom - top) - 1.0))
-    box = (x, y, x + right - left, y + bottom - top)
-    if any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in named):
+    left, top, right, bottom = pen.textbbox((0, 0), name, font=font, stroke_width=_STROKE_PX)
+    width, height = right - left, bottom - top
+    thickness = cv2.distanceTransform(np.pad(bone.mask.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    rows, columns = (np.arange(length) for length in thickness.shape)
+    x = np.clip(bone.corner_xy_px[0] + columns - width / 2, 0, max(0, image.width - width))
+    y = np.clip(bone.corner_xy_px[1] + rows - height / 2, 0, max(0, image.height - height))
+    for x0, y0, x1, y1 in named:
+        thickness[np.ix_((y < y1) & (y + height > y0), (x < x1) & (x + width > x0))] = 0
+    if not thickness.any():
         return
-    named.append(box)
-    pen.text(
-        (x - left, y - top), name, font=font, fill=bone_name(bone.label).colour, stroke_width=2, stroke_fill="black"
-    )
+    row, column = np.unravel_index(int(thickness.argmax()), thickness.shape)
+    at = float(x[column]), float(y[row])
+    named.append((*at, at[0] + width, at[1] + height))
+    colour = bone_name(bone.label).colour
+    pen.text((at[0] - left, at[1] - top), name, font=font, fill=colour, stroke_width=_STROKE_PX, stroke_fill="black")
 
 
 def _draw_fracture(image: Image.Image, fracture: Fracture, words: dict[str, str], language: Language) -> None:

@@ -1,0 +1,272 @@
+"""Outputs of a bones model become bones in image pixels; the pipeline finds them on request, and only then."""
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+import models
+from osteon.errors import ModelMismatch
+from osteon.findings import Bone
+from osteon.geometry import Placement
+from osteon.inference.analysis import slim
+from osteon.inference.bones import bones, pasted
+from osteon.inference.pipeline import Lazy, Pipeline
+from osteon.inference.session import Session
+from osteon.radiograph import Radiograph
+
+NAMES = ("radius", "ulna")
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    return models.pipeline(tmp_path_factory.mktemp("models"))
+
+
+def film(height_px: int = 450, width_px: int = 350, *, spot: int = 255) -> Radiograph:
+    return Radiograph(models.radiograph_pixels(height_px, width_px, spot=spot), "drawn.png", "0" * 64)
+
+
+def blank() -> Radiograph:
+    return Radiograph(np.zeros((60, 90), np.uint8), "blank.png", "0" * 64)
+
+
+def slowly(cells: np.ndarray, box: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
+    """The whole picture's mask, pixel by pixel: cells interpolated at each pixel's centre within the box."""
+    whole = np.zeros((height_px, width_px), bool)
+    side = len(cells)
+    x0, y0, x1, y1 = (float(value) for value in box)
+    for row in range(height_px):
+        for column in range(width_px):
+            if x0 <= column + 0.5 < x1 and y0 <= row + 0.5 < y1:
+                u = np.clip((column + 0.5 - x0) / (x1 - x0) * side - 0.5, 0, side - 1)
+                v = np.clip((row + 0.5 - y0) / (y1 - y0) * side - 0.5, 0, side - 1)
+                left, top = min(int(u), side - 2), min(int(v), side - 2)
+                a, b = u - left, v - top
+                upper = cells[top, left] * (1 - a) + cells[top, left + 1] * a
+                lower = cells[top + 1, left] * (1 - a) + cells[top + 1, left + 1] * a
+                whole[row, column] = upper * (1 - b) + lower * b > 0.5
+    return whole
+
+
+def pasted_whole(cells: np.ndarray, box: Any, height_px: int, width_px: int) -> np.ndarray:
+    mask, corner = pasted(cells, np.array(box, np.float32), height_px, width_px)
+    return Bone("radius", 1.0, (0, 0, 0, 0), corner, mask).on(height_px, width_px)
+
+
+class TestPasting:
+    @pytest.mark.parametrize(
+        "box", [(3, 4, 30, 35), (2.3, 5.6, 25.1, 33.9), (-7.4, -3, 20, 28.2), (20.5, 22, 61, 55), (-9, -9, 60, 60)]
+    )
+    def test_equals_the_pixel_by_pixel_reference(self, box: tuple[float, ...]) -> None:
+        cells = np.random.default_rng(3).random((7, 7)).astype(np.float32)
+        expected = slowly(cells, np.array(box), 40, 36)
+        assert expected.any() and not expected.all()
+        np.testing.assert_array_equal(pasted_whole(cells, box, 40, 36), expected)
+
+    def test_small_boxes_average_their_cells(self) -> None:
+        """28 cells on 4 pixels: a striped object is half of every pixel, and a solid half keeps its edge."""
+        cells = np.zeros((28, 28), np.float32)
+        cells[:, :14] = 1
+        mask = pasted_whole(cells, (10, 10, 14, 14), 30, 30)
+        np.testing.assert_array_equal(np.argwhere(mask), [[y, x] for y in range(10, 14) for x in (10, 11)])
+        stripes = np.zeros((28, 28), np.float32)
+        stripes[:, ::2] = 0.9
+        assert not pasted_whole(stripes, (10, 10, 14, 14), 30, 30).any()
+
+    @pytest.mark.parametrize(
+        "box",
+        [
+            (50, 5, 70, 20),
+            (-30, 5, -2, 20),
+            (5, 45, 20, 70),
+            (5, 5, 5, 20),
+            (20, 5, 5, 20),
+            (5.6, 5, 6.4, 9),
+            (np.nan, 0, 9, 9),
+            (0, 0, np.inf, 9),
+        ],
+    )
+    def test_boxes_beside_the_picture_or_of_no_size_give_nothing(self, box: tuple[float, ...]) -> None:
+        assert not pasted_whole(np.ones((7, 7), np.float32), box, 40, 36).any()
+
+    def test_the_mask_is_no_larger_than_the_box_and_the_picture(self) -> None:
+        mask, corner = pasted(np.ones((4, 4), np.float32), np.array([-5, 30, 8, 90], np.float32), 40, 36)
+        assert (mask.shape, corner) == ((10, 8), (0, 30))
+        assert mask.all()
+
+
+class TestBones:
+    def test_come_back_through_the_letterbox(self) -> None:
+        """A box of 640 model pixels lies on the same share of a picture of any shape."""
+        for height, width in ((900, 700), (333, 1201), (64, 64)):
+            placement = Placement.fit(height, width, side_px=640)
+            share = np.array([[0.25, 0.5, 0.75, 1.0]], np.float32)
+            boxes = placement.to_model(share * np.array([width, height, width, height], np.float32))
+            (bone,) = bones(
+                boxes,
+                np.array([0.9], np.float32),
+                np.array([1], np.float32),
+                np.ones((1, 14, 14), np.float32),
+                placement,
+                names=NAMES,
+                min_score=0.5,
+            )
+            assert bone.label == "ulna"
+            np.testing.assert_allclose(bone.box_xyxy_px, (width / 4, height / 2, width * 3 / 4, height), atol=0.01)
+            drawn = np.zeros((height, width), bool)
+            drawn[round(height / 2) :, round(width / 4) : round(width * 3 / 4)] = True
+            assert (bone.on(height, width) ^ drawn).sum() <= 2 * (height + width)
+
+    def of(self, boxes: list[Any], scores: list[float], labels: list[float], **changes: Any) -> tuple[Bone, ...]:
+        count = len(boxes)
+        return bones(
+            np.array(boxes, np.float32).reshape(-1, 4),
+            np.array(scores, np.float32),
+            np.array(labels, np.float32),
+            np.ones((count, 4, 4), np.float32),
+            Placement.fit(40, 36, side_px=40),
+            names=NAMES,
+            **{"min_score": 0.5} | changes,
+        )
+
+    def test_are_sorted_and_cut_by_score(self) -> None:
+        box = [2, 2, 20, 20]
+        found = self.of([box, box, box], [0.6, 0.4, 0.9], [0, 1, 1])
+        assert [(bone.label, round(bone.score, 2)) for bone in found] == [("ulna", 0.9), ("radius", 0.6)]
+        assert len(self.of([box, box, box], [0.6, 0.4, 0.9], [0, 1, 1], min_score=0.0)) == 3
+
+    def test_none_is_no_error(self) -> None:
+        assert self.of([], [], []) == ()
+
+    def test_those_without_a_pixel_are_left_out_and_boxes_are_cut_at_the_border(self) -> None:
+        (found,) = self.of([[60, 60, 80, 80], [-5, 10, 8, 99]], [0.9, 0.8], [0, 0])
+        assert found.box_xyxy_px == (0.0, 10.0, 8.0, 40.0)
+        assert found.mask.shape == (30, 8)
+
+    def test_overlapping_bones_are_each_complete(self) -> None:
+        first, second = self.of([[2, 2, 20, 20], [10, 2, 30, 20]], [0.9, 0.8], [0, 1])
+        assert (first.area_px, second.area_px) == (18 * 18, 20 * 18)
+        assert (first.on(40, 36) & second.on(40, 36)).sum() == 10 * 18
+
+    def test_a_label_without_a_name_is_a_broken_model(self) -> None:
+        with pytest.raises(ModelMismatch, match="label 2"):
+            self.of([[2, 2, 20, 20]], [0.9], [2])
+
+
+class TestPipeline:
+    def test_finds_what_is_drawn(self, pipeline: Pipeline) -> None:
+        found = pipeline.bones(film())
+        assert [bone.label for bone in found] == ["radius", "carpals"]
+        union = np.any([bone.on(450, 350) for bone in found], axis=0)
+        drawn = np.zeros((450, 350), bool)
+        drawn[22:-22, 122:227] = True
+        assert (union & drawn).sum() / (union | drawn).sum() > 0.93
+        edge = round(256 / 320 * 450)
+        assert not found[0].on(450, 350)[edge:].any() and not found[1].on(450, 350)[:edge].any()
+
+    def test_many_bones_or_none(self, pipeline: Pipeline) -> None:
+        pixels = np.zeros((320, 320), np.uint8)
+        pixels[20:300, 40:100] = 255
+        pixels[20:300, 220:280] = 200
+        assert {bone.label for bone in pipeline.bones(Radiograph(pixels, "", ""))} == set(models.PARTS)
+        assert pipeline.bones(blank()) == ()
+
+    def test_min_score_is_the_cards_unless_given(self, pipeline: Pipeline, tmp_path: Path) -> None:
+        pixels = np.zeros((320, 320), np.uint8)
+        pixels[20:200, 40:100] = 255
+        pixels[20:200, 220:280] = 80
+        faint = Radiograph(pixels, "", "")
+        assert [bone.label for bone in pipeline.bones(faint)] == ["radius"]
+        assert [bone.label for bone in pipeline.bones(faint, min_score=0.3)] == ["radius", "ulna"]
+
+    def test_without_being_asked_the_json_is_as_ever_and_no_model_is_loaded(self, pipeline: Pipeline) -> None:
+        fresh = replace(pipeline, instances=Lazy(lambda: pytest.fail("loaded")))
+        usual = replace(pipeline, instances=None).analyse(film()).to_json()
+        value = fresh.analyse(film()).to_json()
+        assert {**value, "timing_ms": 0} == {**usual, "timing_ms": 0}
+        assert not {"bones"} & (value.keys() | value["models"].keys() | value["timing_ms"].keys())
+        assert value["fractures"][0].keys() == {"box_xyxy_px", "score", "probability", "grade"}
+
+    def test_asked_for_they_come_with_the_fractures_bone_and_change_nothing_else(self, pipeline: Pipeline) -> None:
+        usual, asked = pipeline.analyse(film()).to_json(), pipeline.analyse(film(), bones=True).to_json()
+        assert [bone["label"] for bone in asked["bones"]] == ["radius", "carpals"]
+        assert asked["bones"][0].keys() == {"label", "score", "box_xyxy_px", "area_px"}
+        assert asked["models"]["bones"]["name"] == "osteon-bones-drawn"
+        assert asked["timing_ms"]["bones"] > 0
+        (fracture,) = asked["fractures"]
+        assert (fracture["bone"], fracture["outside_bone"]) == ("radius", False)
+        assert fracture["text"] == {"en": "suspected fracture: radius", "ru": "подозрение на перелом: лучевая кость"}
+        for name in ("source", "bone", "decision"):
+            assert asked[name] == usual[name]
+        assert {name: fracture[name] for name in usual["fractures"][0]} == usual["fractures"][0]
+
+    def test_where_the_gate_sees_no_bone_nobody_looks_for_bones(self, pipeline: Pipeline) -> None:
+        lazy = replace(pipeline, instances=Lazy(lambda: pytest.fail("loaded")))
+        value = lazy.analyse(blank(), bones=True).to_json()
+        assert (value["decision"], value["bones"], value["models"]["bones"]) == ("not_a_radiograph", [], None)
+
+    def test_without_a_model_the_error_says_what_to_do(self, pipeline: Pipeline) -> None:
+        none = replace(pipeline, instances=None)
+        with pytest.raises(ModelMismatch, match="no model of single bones") as caught:
+            none.bones(film())
+        assert "bones.onnx" in caught.value.hint
+        with pytest.raises(ModelMismatch):
+            none.analyse(film(), bones=True)
+
+    def test_a_model_of_another_task_is_refused_when_it_is_needed(self, tmp_path: Path) -> None:
+        files = models.model_files(tmp_path)
+        made = Pipeline.bundled(gate=files.gate, detector=files.detector, bones=files.detector, threads=1)
+        with pytest.raises(ModelMismatch, match="expected a bones"):
+            made.bones(film())
+
+    def test_many_threads_at_once_load_one_model(self, pipeline: Pipeline, tmp_path: Path) -> None:
+        file = models.bones_file(tmp_path)
+        loads: list[int] = []
+
+        def load() -> Session:
+            loads.append(threading.get_ident())
+            return Session(file, task="bones", threads=1)
+
+        shared = replace(pipeline, instances=Lazy(load))
+        barrier = threading.Barrier(16)
+        seen: list[tuple[str, ...]] = []
+
+        def ask() -> None:
+            barrier.wait()
+            seen.append(tuple(bone.label for bone in shared.bones(film(90, 70))))
+
+        threads = [threading.Thread(target=ask) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert seen == [("radius", "carpals")] * 16
+        assert len(loads) == 1
+
+    def test_long_lists_hold_no_masks_and_say_the_same(self, pipeline: Pipeline) -> None:
+        whole = pipeline.analyse(film(), bones=True)
+        assert slim(whole).to_json() == whole.to_json()
+        assert all(bone.mask.size == 0 for bone in slim(whole).bones or ())
+
+    @pytest.mark.parametrize(("demotes", "grade"), [(False, "fracture"), (True, "doubt")])
+    def test_a_fracture_outside_loses_a_grade_only_where_the_card_says_so(
+        self, pipeline: Pipeline, tmp_path: Path, demotes: bool, grade: str
+    ) -> None:
+        """The only bone that this model finds is far from the spot."""
+        model = models.bones_model(models.bones_card(outside_demotes=demotes))
+        for tensor in model.graph.initializer:
+            if tensor.name == "anchors":
+                aside = np.tile(np.array([[2, 2, 20, 20]], np.float32), (1, len(models.PARTS), 1))
+                tensor.CopyFrom(onnx.numpy_helper.from_array(aside, "anchors"))
+        onnx.save(model, str(tmp_path / "bones.onnx"))
+        made = replace(pipeline, instances=Lazy(lambda: Session(tmp_path / "bones.onnx", task="bones", threads=1)))
+        found = made.analyse(film(), bones=True)
+        assert [(fracture.grade, fracture.anchor and fracture.anchor.outside) for fracture in found.fractures] == [
+            (grade, True)
+        ]
+        assert found.decision == grade
