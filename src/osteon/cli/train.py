@@ -54,7 +54,7 @@ def _options(settings: type, names: tuple[str, ...] = ()) -> Callable[[Command],
 def _common(command: Command) -> Command:
     for decorator in (
         click.option("--split", "split_file", type=FILE, help="Split file with train and valid. [default: made here]"),
-        click.option("--weights", default="none", show_default=True, help="none, imagenet, or a file to start from."),
+        click.option("--weights", default="none", show_default=True, help="none, imagenet, coco, or a file."),
         click.option("--out", type=FOLDER, required=True, help="Folder for checkpoints; a run there is gone on with."),
         click.option("--threads", default=0, help="Processor threads; 0: all."),
         _options(LoopSettings, SHARED),

@@ -4,14 +4,15 @@ import importlib
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeGuard, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from osteon.errors import ConfigurationError, ModelMismatch
-from osteon.models import points, retinanet, ssd, yolov8
+from osteon.models import maskrcnn, points, retinanet, ssd, yolov8
 from osteon.models.bone_judge import BoneJudge
 from osteon.models.bones_csp import BonesCsp
 from osteon.models.criteria import DetectionTargets, detection_loss
@@ -33,6 +34,8 @@ GATES: dict[str, Callable[[], nn.Module]] = {
 }
 BONES: dict[str, Callable[[int, int], nn.Module]] = {
     "bones-csp": lambda _side_px, classes: BonesCsp(classes),
+    "maskrcnn-csp": maskrcnn.csp,
+    "maskrcnn-r50": maskrcnn.resnet50,
 }
 """(side of the whole input in pixels, number of classes) -> a model with `losses` and `instances`; see `bones_csp`."""
 JUDGES: dict[str, Callable[[], nn.Module]] = {"csp": BoneJudge}
@@ -75,6 +78,7 @@ DETECTORS: dict[str, Detector] = {
 }
 SCRATCH = "none"
 IMAGENET = "imagenet"
+COCO = "coco"
 
 
 def build(task: str, arch: str, *, side_px: int = 640, classes: int = 1) -> nn.Module:
@@ -110,12 +114,12 @@ def start(model: nn.Module, weights: str) -> bool:
     """Load starting weights in place; True where there were any.
 
     Args:
-        weights: "none"; "imagenet" (downloaded by torchvision, for MobileNetV2, VGG16 and ResNet-50); or a file: an
-            Osteon checkpoint of the same architecture, a released model (ONNX), or the published weights of the
-            model's backbone.
+        weights: "none"; "imagenet" (downloaded by torchvision, for MobileNetV2, VGG16 and ResNet-50); "coco" (the same,
+            for Mask R-CNN on ResNet-50); or a file: an Osteon checkpoint of the same architecture, a released model
+            (ONNX), or the published weights of the model or of its backbone.
 
     Raises:
-        ConfigurationError: no such file, or no ImageNet weights for this architecture.
+        ConfigurationError: no such file, or no such weights for this architecture.
         ModelMismatch: the file's weights fit no part of the model.
     """
     if weights == SCRATCH:
@@ -123,9 +127,12 @@ def start(model: nn.Module, weights: str) -> bool:
     if weights == IMAGENET:
         _load_imagenet(model)
         return True
+    if weights == COCO:
+        _load_coco(model)
+        return True
     path = Path(weights)
     if not path.is_file():
-        raise ConfigurationError(f"no weight file {weights}", hint="give a path, 'imagenet' or 'none'")
+        raise ConfigurationError(f"no weight file {weights}", hint="give a path, 'imagenet', 'coco' or 'none'")
     if path.suffix == ".onnx":
         load_released(model, path)
         return True
@@ -150,6 +157,8 @@ def _load(model: nn.Module, state: dict[str, Tensor]) -> None:
         model.load_state_dict(state)
     elif isinstance(model, NanoCsp | BonesCsp):
         model.load_nanodet(state)
+    elif isinstance(model, maskrcnn.MaskRcnn):
+        model.load_published(state)
     elif isinstance(model, ssd.SsdVgg16 | retinanet.RetinaNet):
         model.load_imagenet(state)
     elif isinstance(encoder := getattr(model, "encoder", None), CspBackbone):
@@ -164,8 +173,23 @@ def _load_imagenet(model: nn.Module) -> None:
         model.load_imagenet(_downloaded("VGG16_Weights", "IMAGENET1K_FEATURES"))
     elif isinstance(model, retinanet.RetinaNet):
         model.load_imagenet(_downloaded("ResNet50_Weights", "IMAGENET1K_V1"))
+    elif _on_resnet(model):
+        model.load_published(_downloaded("ResNet50_Weights", "IMAGENET1K_V1"))
     else:
         _encoder(model, MobileNetEncoder).load_imagenet(_downloaded("MobileNet_V2_Weights", "IMAGENET1K_V1"))
+
+
+def _load_coco(model: nn.Module) -> None:
+    """Take Mask R-CNN as torchvision trained it on COCO, downloaded where it is not there yet."""
+    if not _on_resnet(model):
+        raise ConfigurationError(
+            "torchvision's COCO weights are for another architecture", hint="use --arch maskrcnn-r50, or --weights none"
+        )
+    model.load_published(_downloaded("detection.MaskRCNN_ResNet50_FPN_Weights", "COCO_V1"))
+
+
+def _on_resnet(model: nn.Module) -> TypeGuard[maskrcnn.MaskRcnn]:
+    return isinstance(model, maskrcnn.MaskRcnn) and isinstance(model.backbone, maskrcnn.ResNetBody)
 
 
 def _encoder(model: nn.Module, kind: type[MobileNetEncoder]) -> MobileNetEncoder:
@@ -173,12 +197,12 @@ def _encoder(model: nn.Module, kind: type[MobileNetEncoder]) -> MobileNetEncoder
     if not isinstance(encoder, kind):
         raise ConfigurationError(
             "these starting weights are for another architecture",
-            hint="use --arch unet-mobilenetv2, ssd300-vgg16 or retinanet-r50, or --weights none",
+            hint="use --arch unet-mobilenetv2, ssd300-vgg16, retinanet-r50 or maskrcnn-r50, or --weights none",
         )
     return encoder
 
 
 def _downloaded(kind: str, name: str) -> dict[str, Tensor]:
     torchvision()
-    weights = getattr(importlib.import_module("torchvision.models"), kind)[name]
+    weights = attrgetter(kind)(importlib.import_module("torchvision.models"))[name]
     return cast(dict[str, Tensor], weights.get_state_dict(progress=True))
