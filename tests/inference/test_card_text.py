@@ -28,7 +28,7 @@ def test_the_released_models_reach_what_is_claimed() -> None:
     assert gate["bone_dice"] >= 0.88
     assert gate["recall"] == 1
     assert gate["specificity"] >= 0.98
-    assert detector["map50"] >= 0.35
+    assert detector["map50"] >= 0.5
     readme = (DOCS.parents[1] / "README.md").read_text(encoding="utf-8")
     assert f"Dice {gate['bone_dice']:.3f}" in readme
     assert f"mAP50 {detector['map50']:.2f}" in readme
