@@ -93,11 +93,15 @@ def test_the_drawn_models_see_the_fracture(tmp_path: Path) -> None:
 def test_every_lossless_encoding_gives_the_same_findings(
     encoding: str, pipeline: Pipeline, shown: builders.Picture, known: dict[bytes, Findings]
 ) -> None:
-    """To the last digit where the file holds the same numbers; where it holds finer ones, as far as 8 bits tell."""
+    """To the last digit where the file holds the same numbers; else nearly.
+
+    16 bits without a window are shown from their least to their greatest value, so the drawn film, which stops at 237 of
+    255, gains 8% of contrast there.
+    """
     found, pixels = analysed(pipeline, builders.EXACT[encoding](shown), encoding)
     same = known.setdefault(_key(pixels), found)
     assert content(found) == content(same)
-    assert_close(found, next(iter(known.values())), score=0.01, pixels=1.0)
+    assert_close(found, next(iter(known.values())), score=0.05, pixels=1.0)
 
 
 @pytest.mark.parametrize("encoding", builders.LOSSY)
