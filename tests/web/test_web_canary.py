@@ -35,7 +35,7 @@ _LOOKED_AT = 16
 
 MARK = MARKS[0]
 BOTH = "^".join(MARKS)
-SHOWN = frozenset(("name", "source", "comment"))
+SHOWN = frozenset(("name", "source", "file_name", "comment"))
 """Fields of answers that repeat what the sender calls a file, and what a reader commented."""
 
 _TEXTS = frozenset(("PN", "LO", "SH", "ST", "LT", "UT", "UC", "AE"))
@@ -209,7 +209,10 @@ class _Sender:
         answer = {"page": 1, "verdict": "fracture", "comment": BOTH, "boxes": []}
         self.ask("POST", f"{place}/answers", json=answer)
         self.ask("GET", f"{place}/answers")
+        self.ask("POST", f"{place}/bones", params={"wait": 30})
         for name in (
+            "bones",
+            "bones.png",
             "image.png",
             "bone.png",
             "overlay.png",
@@ -259,7 +262,8 @@ class _Sender:
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory, model_files: models.ModelFiles) -> Iterator[Told]:
     folder = tmp_path_factory.mktemp("canary") / "data"
-    program = Program(folder, model_files, "--port", "0", log="json")
+    bones = str(models.bones_file(folder.parent / "models"))
+    program = Program(folder, model_files, "--port", "0", log="json", bones=bones)
     told = Told()
     try:
         with httpx.Client(base_url=program.url, timeout=120) as client:

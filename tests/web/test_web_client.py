@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-from drawn_bones import BOXES_XYXY_PX, LABELS, bones_file
 from serving import Running, photograph, png, radiograph
 
 import models
@@ -203,17 +202,17 @@ class TestBothKinds:
         assert client.report(analysis.id).startswith(b"%PDF")
 
     def test_bones_are_found_on_request(self, serve: Callable[..., Running], connect: Connect, tmp_path: Path) -> None:
-        with connect(serve(bones=bones_file(tmp_path))) as client:
-            analysis = client.analyse(radiograph(), wait_s=30)
-            assert analysis.findings and analysis.findings.bones is None
-            found = client.bones(analysis.id)
-            assert found.status == "succeeded" and found.finished and found.error is None
-            assert [bone.label for bone in found.bones] == list(LABELS)
-            assert found.bones[0].names["ru"] == "лучевая кость" and found.bones[0].outlines
-            assert found.bones[0].box_xyxy_px == BOXES_XYXY_PX[0] and found.bones[0].page == 1
-            again = client.analysis(analysis.id).findings
-            assert again and again.bones and again.bones[0].label == "radius"
-            assert again.fractures[0].bone == "radius" and "radius" in again.fractures[0].text["en"]
+        client = connect(serve(bones=models.bones_file(tmp_path)).url)
+        analysis = client.analyse(radiograph(), wait_s=30)
+        assert analysis.findings and analysis.findings.bones is None
+        found = client.bones(analysis.id)
+        assert found.status == "succeeded" and found.finished and found.error is None
+        assert [bone.label for bone in found.bones] == ["radius", "carpals"]
+        assert found.bones[0].names["ru"] == "лучевая кость" and found.bones[0].outlines
+        assert found.bones[0].box_xyxy_px == pytest.approx((0, 0, 270, 360), abs=0.2) and found.bones[0].page == 1
+        again = client.analysis(analysis.id).findings
+        assert again and again.bones and again.bones[0].label == "radius"
+        assert again.fractures[0].bone == "radius" and "radius" in again.fractures[0].text["en"]
 
     def test_remove_leaves_nothing(self, server: Running, connect: Connect) -> None:
         client = connect(server.url)
