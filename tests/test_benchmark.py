@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import builders
 import models
 from osteon.benchmark import Report, Spread, Timed, benchmark
 from osteon.cli.bench import markdown
@@ -64,6 +65,22 @@ print(before, peak_mib(), block.sum())
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     before, after, _ = map(float, run.stdout.split())
     assert 20 < before < after - 70 < 20_000
+
+
+def test_single_bones_are_measured_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from osteon import benchmark as measuring
+
+    files, bones = models.model_files(tmp_path), models.bones_file(tmp_path)
+    film = tmp_path / "film.png"
+    film.write_bytes(builders.raster(models.radiograph_pixels(90, 70), "PNG"))
+    task = {"pipeline": "osteon", "paths": [str(film)], "repeat": 2, "threads": 1, "bones": str(bones)}
+    answer = measuring._measure_osteon({**task, "models": [str(files.gate), str(files.detector)]})
+    (row,) = answer["images"]
+    assert row["ms"].keys() >= {"gate", "detect", "bones", "total"}
+    assert len(row["ms"]["bones"]) == 2
+    text = markdown(_report(bones=(measuring._timed("bones", 1, row),)))
+    assert "## Single bones, milliseconds" in text and "film.png" in text
+    assert "Single bones" not in markdown(_report())
 
 
 def test_a_failed_measurement_says_why(tmp_path: Path) -> None:

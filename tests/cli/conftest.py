@@ -16,6 +16,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> models.ModelFiles:
 
 
 @pytest.fixture(scope="session")
+def bones_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.bones_file(tmp_path_factory.mktemp("bones"))
+
+
+@pytest.fixture(scope="session")
 def with_models(files: models.ModelFiles) -> WORDS:
     """The options that put the drawn models in."""
     return ["--gate", files.gate, "--detector", files.detector]

@@ -6,6 +6,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from click.testing import CliRunner
+
+from osteon.cli import main
+
 SCRIPT = Path(sys.executable).with_name("osteon")
 
 
@@ -30,3 +34,10 @@ def osteon(*words: str | Path, folder: Path | None = None) -> Done:
     )
     assert "Traceback" not in done.stderr, done.stderr
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def osteon_here(*words: str | Path) -> Done:
+    """Runs a command in this process, which is quicker; its exit status and what it said."""
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(main, [str(word) for word in words])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return Done(done.exit_code, done.stdout, done.stderr)

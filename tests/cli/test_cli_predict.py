@@ -10,7 +10,7 @@ from typing import Any
 
 import cv2
 import pytest
-from terminal import Done, osteon
+from terminal import Done, osteon, osteon_here
 
 import models
 from osteon.geometry import iou
@@ -173,6 +173,58 @@ class TestDraw:
             assert (overlay.max(axis=2).astype(int) - overlay.min(axis=2) > 60).any(), "nothing is drawn in colour"
         both = [cv2.imread(str(tmp_path / language / "fracture.overlay.png")) for language in ("en", "ru")]
         assert (both[0] != both[1]).any(), "both languages look alike"
+
+
+class TestBones:
+    def words(self, films: Path, with_models: list[str | Path], bones_file: Path) -> list[str | Path]:
+        return ["predict", films, "--bones", "--bones-model", bones_file, *with_models]
+
+    def test_json_tells_the_bones_and_on_which_the_fracture_lies(
+        self, films: Path, with_models: list[str | Path], bones_file: Path, document: dict[str, Any]
+    ) -> None:
+        done = osteon_here(*self.words(films, with_models, bones_file), "--format", "json")
+        assert (done.status, done.err) == (0, "")
+        found, usual = _by_name(json.loads(done.out)), _by_name(document)
+        assert [bone["label"] for bone in found["doubt.png"]["bones"]] == ["radius", "carpals"]
+        assert found["photograph.jpg"]["bones"] == []
+        fracture = found["fracture.png"]["fractures"][0]
+        assert (fracture["bone"], fracture["text"]["en"]) == ("radius", "suspected fracture: radius")
+        for name, one in usual.items():
+            assert (found[name]["decision"], found[name]["bone"]) == (one["decision"], one["bone"])
+
+    def test_table_csv_and_coco_tell_it_too(
+        self, films: Path, with_models: list[str | Path], bones_file: Path, tmp_path: Path
+    ) -> None:
+        words = self.words(films, with_models, bones_file)
+        done = osteon_here(*words, "--format", "csv", "--language", "ru")
+        rows = {Path(row["source"]).name: row for row in csv.DictReader(io.StringIO(done.out))}
+        assert (rows["fracture.png"]["bones"], rows["fracture.png"]["fractured_bones"]) == ("2", "лучевая кость")
+        assert (rows["photograph.jpg"]["bones"], rows["healthy.tiff"]["fractured_bones"]) == ("", "")
+        coco = json.loads(osteon_here(*words, "--format", "coco").out)
+        assert {row["bone"] for row in coco} == {"radius"} and {row["category_id"] for row in coco} == {1}
+        assert re.search(r"fracture\.png .*radius", osteon_here(*words).out)
+
+    def test_overlays_show_them(
+        self, films: Path, with_models: list[str | Path], bones_file: Path, tmp_path: Path
+    ) -> None:
+        pictures = []
+        for words in ([], ["--bones", "--bones-model", bones_file]):
+            out = tmp_path / str(len(words))
+            osteon_here("predict", films / "doubt.png", "--draw", "--out", out, *words, *with_models)
+            pictures.append(cv2.imread(str(out / "doubt.overlay.png")))
+        assert (pictures[0] != pictures[1]).any()
+
+    def test_a_missing_model_is_status_2_with_a_hint_before_any_work(
+        self, films: Path, with_models: list[str | Path], tmp_path: Path
+    ) -> None:
+        words = ["--bones", "--bones-model", tmp_path / "absent.onnx", *with_models]
+        done = osteon_here("predict", films, *words)
+        assert (done.status, done.out) == (2, "")
+        assert "absent.onnx" in done.err and "hint: " in done.err
+
+    def test_a_bones_model_that_nobody_asked_for_is_wrong_use(self, films: Path, bones_file: Path) -> None:
+        done = osteon_here("predict", films, "--bones-model", bones_file)
+        assert done.status == 2 and "--bones" in done.err
 
 
 class TestFailures:

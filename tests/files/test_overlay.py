@@ -7,10 +7,11 @@ import pytest
 from PIL import Image, ImageFont
 
 import builders
+from osteon.anatomy import BONES
 from osteon.errors import ConfigurationError
 from osteon.files import overlay
-from osteon.files.overlay import BONE, GRADES, Language, draw, encode, write
-from osteon.findings import BoneEvidence, Decision, Findings, Fracture, ModelRef
+from osteon.files.overlay import BONE, GRADES, Language, draw, draw_bones, encode, write
+from osteon.findings import Anchor, Bone, BoneEvidence, Decision, Findings, Fracture, ModelRef
 from osteon.radiograph import Radiograph
 
 MODEL = ModelRef("drawn", "1", "0" * 64)
@@ -88,6 +89,47 @@ def test_boxes_beyond_the_border_and_tiny_pictures_are_drawn() -> None:
 def test_sixteen_bit_pictures_are_drawn_as_eight() -> None:
     deep = Radiograph(builders.deep(radiograph().pixels), "deep", "0")
     np.testing.assert_array_equal(draw(deep, findings()), draw(radiograph(), findings()))
+
+
+def shape(label: str, x: int, y: int, width: int, height: int) -> Bone:
+    mask = np.ones((height, width), bool)
+    return Bone(label, 0.9, (x, y, x + width, y + height), (x, y), mask)
+
+
+def test_each_bone_is_tinted_outlined_and_named_in_its_own_colour() -> None:
+    bones = (shape("radius", 100, 100, 80, 300), shape("ulna", 300, 100, 80, 300))
+    pixels = draw_bones(radiograph(), bones)
+    assert pixels.shape == (SIDE, SIDE, 3)
+    assert pixels[500, 500].tolist() == pixels[90, 140].tolist() == [90, 90, 90]
+    for bone, x in zip(bones, (100, 300), strict=True):
+        colour = np.array(BONES[bone.label].colour)
+        np.testing.assert_array_equal(pixels[390, x + 40], (90 * 0.75 + colour * 0.25).astype(np.uint8))
+        np.testing.assert_allclose(pixels[380, x], colour, atol=30)
+        assert (pixels[110:390, x + 10 : x + 70] == colour).all(axis=-1).any(), "no name"
+
+
+def test_names_do_not_lie_on_one_another() -> None:
+    crowd = tuple(shape("phalanx", 280 + n, 280 + n, 20, 20) for n in range(6))
+    alone = draw_bones(radiograph(), crowd[:1])
+    both = draw_bones(radiograph(), crowd)
+    one, six = ((picture == BONES["phalanx"].colour).all(axis=-1).sum() for picture in (alone, both))
+    assert six < 4 * one
+
+
+def test_a_name_differs_with_the_language_and_the_fracture_tells_its_bone() -> None:
+    bones = (shape("radius", 100, 100, 80, 300),)
+    assert (draw_bones(radiograph(), bones) != draw_bones(radiograph(), bones, language="ru")).any()
+    plain = Fracture((100, 150, 300, 350), 0.83, 0.7, "fracture")
+    anchored = Fracture((100, 150, 300, 350), 0.83, 0.7, "fracture", Anchor("radius", 1.0, 1.0))
+    assert (draw(radiograph(), findings(plain)) != draw(radiograph(), findings(anchored))).any()
+
+
+def test_bones_at_the_border_in_tiny_pictures_and_of_no_pixel_are_drawn() -> None:
+    tiny = Radiograph(np.zeros((3, 2), np.uint8), "tiny", "0")
+    assert draw_bones(tiny, (shape("radius", 0, 0, 2, 3),)).shape == (3, 2, 3)
+    np.testing.assert_array_equal(
+        draw_bones(radiograph(), (shape("radius", 5, 5, 0, 0),)), draw_bones(radiograph(), ())
+    )
 
 
 def test_a_written_overlay_reads_back(tmp_path: Path) -> None:

@@ -95,8 +95,8 @@ def test_every_lossless_encoding_gives_the_same_findings(
 ) -> None:
     """To the last digit where the file holds the same numbers; else nearly.
 
-    16 bits without a window are shown from their least to their greatest value, so the drawn film, which stops at 237 of
-    255, gains 8% of contrast there.
+    16 bits without a window are shown from their least to their greatest value, so the drawn film, which stops at 237
+    of 255, gains 8% of contrast there.
     """
     found, pixels = analysed(pipeline, builders.EXACT[encoding](shown), encoding)
     same = known.setdefault(_key(pixels), found)

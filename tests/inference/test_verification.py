@@ -24,6 +24,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def with_bones(folder: Path) -> Path:
+    models.bones_file(folder)
+    store(folder)
+    return folder
+
+
 def problems(folder: Path) -> dict[str, tuple[str, ...]]:
     return {check.file: check.problems for check in verify(folder)}
 
@@ -47,6 +53,31 @@ def test_the_installed_models_are_the_released_ones() -> None:
     if not (GATE_FILE.is_file() and DETECTOR_FILE.is_file()):
         pytest.skip(f"no released models in {Path(*GATE_FILE.parts[-3:-1])}")
     assert verify() == [Check("gate.onnx", ()), Check("detector.onnx", ())]
+
+
+def test_a_bones_model_is_verified_where_the_release_lists_it(folder: Path) -> None:
+    models.bones_file(folder)
+    assert "bones.onnx" not in problems(folder)
+    with_bones(folder)
+    assert problems(folder) == {"gate.onnx": (), "detector.onnx": (), "bones.onnx": ()}
+    finds = json.loads((folder / EXPECTED_FILE).read_text())["models"]["bones.onnx"]["finds"]
+    assert finds.keys() == {"radius", "carpals"}
+    (folder / "bones.onnx").unlink()
+    assert problems(folder)["bones.onnx"] == ("the file is missing",)
+
+
+@pytest.mark.parametrize(
+    ("constant", "factor", "said"),
+    [
+        ("gain", 0.9, "carpals: a box on the known picture scores"),
+        ("gain", 0.3, "is not found"),
+        ("anchors", 1.2, "is not found"),
+        ("bright", 1.7, "radius: masks on the known picture cover"),
+    ],
+)
+def test_a_bones_model_that_finds_something_else_is_told(folder: Path, constant: str, factor: float, said: str) -> None:
+    changed(with_bones(folder) / "bones.onnx", constant, factor)
+    assert any(said in problem for problem in problems(folder)["bones.onnx"])
 
 
 def test_a_missing_file_is_told(folder: Path) -> None:

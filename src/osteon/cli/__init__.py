@@ -10,7 +10,7 @@ from osteon.errors import OsteonError
 
 COMMANDS = {
     "predict": "Bone and fracture findings of pictures.",
-    "segment": "Bone masks of pictures.",
+    "segment": "Bone masks of pictures, and single bones.",
     "serve": "The web application.",
     "worker": "Analyses what servers have taken in.",
     "database": "The schema of the server's database.",
