@@ -101,7 +101,7 @@ class TestIgnoredRegions:
         truth = [bone(LEFT, label="radius"), bone(plate, label="implant")]
         boxes = [bone(plate, score=0.9), bone(LEFT, score=0.8)]
         assert figures(picture(boxes, truth))["precision"] == 1
-        strict = by_class([picture(boxes, truth)], ("bone", "implant"), [0.5], samples=2)
+        strict, _ = by_class([picture(boxes, truth)], ("bone", "implant"), [0.5], samples=2)
         assert strict["bone"]["ap50"] == pytest.approx(0.5)
         assert strict["implant"]["ap50"] == 0
 

@@ -140,7 +140,7 @@ def plot(study: Figures, histories: Mapping[str, Sequence[Figures]], path: Path)
     left.set(xlabel="epoch", ylabel="training loss", yscale="log", title="Learning: training")
     middle.set(xlabel="epoch", ylabel="mask AP50; dotted: IoU of matched", ylim=(0, 1), title="Learning: validation")
     right.set_yticks(range(len(rows)), [row["label"] for row in rows])
-    right.set(xlabel="mask AP50, anatomy-blind", title="Rows")
+    right.set(xlabel="mask AP50, anatomy-blind", xlim=(0, 1), title="Rows")
     right.invert_yaxis()
     for axes in (left, middle):
         if axes.has_data():

@@ -189,7 +189,8 @@ def report(
             [pictures[i] for i in chosen], [judged[i] for i in chosen], fewer
         )
     if len(labels) > 1:
-        found["by_class"] = by_class(pictures, labels, cuts, samples=fewer)
+        found["by_class"], sure = by_class(pictures, labels, cuts, samples=fewer)
+        found["intervals"]["class_ap50"] = [sure.low, sure.high]
         drawn = [row for row in found["by_class"].values() if row["drawn"]]
         for name in ("ap50", "ap50_95"):
             found["figures"][f"class_{name}"] = float(np.mean([row[name] for row in drawn])) if drawn else math.nan
@@ -217,25 +218,26 @@ def intervals(table: Table, count: int, *, samples: int, seed: int = 0) -> dict[
 
 def by_class(
     pictures: Sequence[Outlined], labels: Sequence[str], cuts: Sequence[float], *, samples: int
-) -> dict[str, dict[str, Any]]:
+) -> tuple[dict[str, dict[str, Any]], Interval]:
     """Average precision of each class, its matched IoU at the cut, and how many were drawn; NaN where none was.
 
-    The mean IoU counts the matches with the same label only.
+    The mean IoU counts the matches with the same label only. Beside the rows: the interval of AP50's mean over classes.
     """
     classes = [compared(picture, labels) for picture in pictures]
-    alike, rows = np.ones(len(pictures), np.bool_), {}
+    alike, once, rows = np.ones(len(pictures), np.bool_), np.ones(len(pictures), np.int64), {}
+    together = []
     for label in labels:
         bones = [each[label] for each in classes]
         matches = {t: [each.match(iou_threshold=t) for each in bones] for t in COCO_IOUS}
         rankings = {t: ranking(bones, taken, t) for t, taken in matches.items()}
         drawn = int(rankings[0.5].truths.sum())
-        once = np.ones(len(pictures), np.int64)
         precisions = [rankings[t].average_precisions(once)[t] for t in COCO_IOUS] if drawn else [math.nan]
         judged = [Judgement(b, {0.5: m}, cut, {}) for b, m, cut in zip(bones, matches[0.5], cuts, strict=True)]
         overlaps = np.concatenate([each.matched_iou for each in judged])
         rng = np.random.default_rng(0)
-        sampled = [_sampled(rankings[0.5], drawn_weights(alike, rng)) for _ in range(samples if drawn else 1)]
-        sure = percentile(np.array(sampled))
+        sampled = np.array([_sampled(rankings[0.5], drawn_weights(alike, rng)) for _ in range(samples)])
+        together.append(sampled)
+        sure = percentile(sampled)
         rows[label] = {
             "drawn": drawn,
             "ap50": precisions[0],
@@ -244,7 +246,8 @@ def by_class(
             "recall": _quotient(overlaps.size, drawn),
             "matched_iou_mean": _quotient(float(overlaps.sum()), overlaps.size),
         }
-    return rows
+    known = np.array([_mean(sample, np.ones(len(labels), np.int64)) for sample in np.stack(together, axis=1)])
+    return rows, percentile(known)
 
 
 def _sampled(ranked: Ranking, weights: Weights) -> float:
