@@ -107,3 +107,19 @@ def test_pictures_without_outlines_are_refused(folder: Path) -> None:
     Split("outlined", {"empty": ("film-3.png",)}, 0, "by hand").write(folder / "empty.json")
     refused = run(folder, "--split", folder / "empty.json", "--part", "empty")
     assert refused.exit_code == 1 and "no outlines of bones" in refused.stderr
+
+
+def test_folds_that_follow_those_of_another_task(folder: Path, tmp_path: Path) -> None:
+    """film-3 is not in the other split, so it is left out."""
+    Split("whole", {"fold1": ("film-2.png", "x"), "fold2": ("film-0.png", "film-1.png")}, 3, "by hand").write(
+        tmp_path / "whole.json"
+    )
+    words = ["data", "split", folder / "bones.json", "--follow", tmp_path / "whole.json"]
+    made = told(CliRunner().invoke(main, [str(word) for word in words]))
+    assert made["parts"] == {
+        "fold1": ["film-2.png"],
+        "fold2": ["film-0.png", "film-1.png"],
+        "left_out": ["film-3.png"],
+    }
+    refused = CliRunner().invoke(main, [str(word) for word in [*words, "--folds", "2"]])
+    assert refused.exit_code == 2 and "--follow" in refused.stderr
