@@ -57,8 +57,8 @@ def films(folder: Path) -> Path:
     return folder
 
 
-def run(place: Path, out: Path, **options: float | bool) -> prelabel.Prelabels:
-    made = prelabel.prelabel(prelabel.films_of(place), bright, **{"min_score": 0.1} | options)  # type: ignore[arg-type]
+def run(place: Path, out: Path) -> prelabel.Prelabels:
+    made = prelabel.prelabel(prelabel.films_of(place), bright)
     prelabel.write(made.pages, out)
     return made
 
@@ -148,9 +148,12 @@ def test_what_is_no_film_is_counted_and_what_is_broken_is_named(tmp_path: Path) 
     assert [page.case.name for page in made.pages] == list(NAMES)
 
 
-def test_bones_below_the_least_score_are_not_written(tmp_path: Path) -> None:
-    made = run(films(tmp_path / "films"), tmp_path / "out", min_score=0.8)
-    assert [len(page.case.instances or ()) for page in made.pages] == [1, 1, 1]
+def test_the_doubt_is_told_for_who_asks(tmp_path: Path) -> None:
+    cases = prelabel.films_of(films(tmp_path / "films"))
+    assert all(page.candidate is None for page in prelabel.prelabel(cases, bright).pages)
+    candidates = [page.candidate for page in prelabel.prelabel(cases, bright, doubts=True).pages]
+    assert [item.doubt.mirror for item in candidates if item] == pytest.approx([0.0, 0.0, 0.0])
+    assert [item.part for item in candidates if item] == ["radius"] * 3
 
 
 def test_a_data_set_keeps_its_names_and_what_is_known(tmp_path: Path) -> None:
@@ -166,13 +169,13 @@ def test_a_data_set_keeps_its_names_and_what_is_known(tmp_path: Path) -> None:
 def test_pictures_may_stay_where_they_are(tmp_path: Path) -> None:
     films(tmp_path / "films")
     (tmp_path / "films/scan.tif").write_bytes(builders.pages(film((10, 10, 18, 70))))
-    made = prelabel.prelabel(prelabel.films_of(tmp_path / "films"), bright, min_score=0.1)
+    made = prelabel.prelabel(prelabel.films_of(tmp_path / "films"), bright)
     prelabel.write(made.pages, tmp_path / "out", copy_images=False)
     assert [path.name for path in (tmp_path / "out/images").iterdir()] == ["scan.tif.png"]
 
 
 def test_cvat_is_told_of_labels_and_attributes_that_must_survive(tmp_path: Path) -> None:
-    made = prelabel.prelabel(prelabel.films_of(films(tmp_path / "films")), bright, min_score=0.1)
+    made = prelabel.prelabel(prelabel.films_of(films(tmp_path / "films")), bright)
     prelabel.write(made.pages, tmp_path / "out", labels=("ulna",))
     labels = json.loads((tmp_path / "out" / prelabel.LABELS_FILE).read_text("utf-8"))
     assert [label["name"] for label in labels] == ["ignore", "radius", "ulna"]
@@ -184,7 +187,7 @@ def test_cvat_is_told_of_labels_and_attributes_that_must_survive(tmp_path: Path)
 def test_names_that_lead_out_of_the_folder_are_refused(tmp_path: Path) -> None:
     path = build.save(film((10, 10, 18, 70)), tmp_path / "a.png")
     bad = [Case(name, path) for name in ("../a.png", "/a.png", "a\n.png", "..\\a.png")]
-    made = prelabel.prelabel(bad, bright, min_score=0.1)
+    made = prelabel.prelabel(bad, bright)
     assert [failure.type for failure in made.failures] == ["InvalidDataset"] * 4
     assert made.pages == ()
 

@@ -22,8 +22,6 @@ _PLACE = click.Path(path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 RANKING_FILE = "uncertain.csv"
-UNSURE_SHARE = 0.5
-"""Of the least score of a bone that is written: bones down to there count for the doubt."""
 
 
 @click.command(
@@ -81,10 +79,10 @@ def prelabel(
     card = pipeline.bones_session().card
     least = card.cut("bone") if min_score is None else min_score
     films = [film for film in labels.films_of(place, format=format_name, images=images) if not _within(film.path, out)]
-    finder = partial(_bones, pipeline, least=least * UNSURE_SHARE if select else least)
+    finder = partial(_bones, pipeline, least=least)
     with bars() as report:
         progress = partial(report, "finding bones")
-        made = labels.prelabel(films, finder, min_score=least, doubts=bool(select), progress=progress)
+        made = labels.prelabel(films, finder, doubts=bool(select), progress=progress)
     pages = _most_doubtful(made.pages, count, out) if count else made.pages
     written = labels.write(pages, out, labels=card.labels, copy_images=copy_images)
     for failure in made.failures:

@@ -34,7 +34,7 @@ _SHOWN_ALIKE = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 """Formats that every annotation tool opens as Osteon does: one picture, turned by its EXIF orientation."""
 
 Finder = Callable[[Radiograph], tuple[Bone, ...] | None]
-"""The bones of a radiograph, also the unsure ones; None where the picture is none."""
+"""The bones of a radiograph; None where the picture is none."""
 Progress = Callable[[int, int], None]
 """Called with how many of how many are done."""
 
@@ -96,14 +96,13 @@ def _is_dataset(place: Path, format_name: str) -> bool:
 
 
 def prelabel(
-    films: Sequence[Case], finder: Finder, *, min_score: float, doubts: bool = False, progress: Progress | None = None
+    films: Sequence[Case], finder: Finder, *, doubts: bool = False, progress: Progress | None = None
 ) -> Prelabels:
     """The model's bones on every page of the films; one page is held at a time.
 
     Args:
         films: as `films_of` gives them.
         finder: asked once for each page, with `doubts` again for its mirror image.
-        min_score: least score of a bone that becomes an instance; the doubt is told from all that `finder` gives.
         doubts: find out how unsure the model is of each page.
         progress: called after each file.
     """
@@ -118,7 +117,7 @@ def prelabel(
                 if bones is None:
                     no_films += 1
                     continue
-                page = _page(film, radiograph, [bone for bone in bones if bone.score >= min_score], taken)
+                page = _page(film, radiograph, bones, taken)
                 pages.append(replace(page, candidate=_candidate(page, radiograph, bones, finder)) if doubts else page)
         except OsteonError as error:
             failures.append(Failure(film.name, type(error).__name__, error.message, error.hint))
