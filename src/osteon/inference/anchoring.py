@@ -128,6 +128,12 @@ def _third(
     return third_at(bones[chosen], points, weights[rows, columns], bones, size_px)
 
 
+def cover(box_xyxy_px: BoxXyxy, bones: Sequence[Bone]) -> float:
+    """The share of a box that lies on bones or metal, 0 to 1; below `LEAST_COVER` it is outside."""
+    samples = _Samples.of(box_xyxy_px)
+    return float(np.any([samples.on(bone) for bone in bones], axis=0).mean()) if bones else 0.0
+
+
 def demoted(fractures: Sequence[Fracture]) -> tuple[Fracture, ...]:
     """The fractures, those outside of the bones found a grade lower: fracture -> doubt -> candidate."""
     return tuple(
