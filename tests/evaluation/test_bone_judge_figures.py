@@ -1,5 +1,6 @@
 """Judge, detector and both: figures by film and by bone, with the truth known by construction."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from osteon.evaluation.bone_judge import (
 )
 from osteon.evaluation.bone_judge_report import markdown, report
 from osteon.evaluation.detection import Judged, auroc
+from osteon.evaluation.plain import plain
 from osteon.evaluation.records import Facts, Origin, Record, Records
 from osteon.inference.postprocess import Detections
 from osteon.inference.session import Session
@@ -143,6 +145,7 @@ class TestReport:
         assert found["by_film"]["auroc"]["detector"]["value"] == 1.0
         assert found["by_film"]["auroc"]["judge"]["value"] == 0.5
         assert "both" not in found["by_film"]["auroc"]
+        assert "| by bone | 0 / 0 |  |  |  |  |" in markdown(json.loads(json.dumps(plain(found))))
 
     def test_without_a_detector_the_judge_stands_alone(self) -> None:
         found = report(films(60, detector=1.0, judge=2.0), with_detector=False, samples=20)

@@ -232,7 +232,7 @@ def _place(films: Sequence[JudgedFilm], who: str) -> dict[str, Any]:
 
 
 def markdown(found: Mapping[str, Any]) -> str:
-    """A report's main tables as Markdown."""
+    """A report's main tables as Markdown; also of one that was written as JSON, where what has no value is null."""
     lines = ["| AUROC | broken / whole | " + " | ".join(WHO) + " | both less detector |", "|---" * 6 + "|"]
     titles = {"by_film": "by film", "by_bone": "by bone", "by_bone_of_a_label": "by bone, same label only"}
     for name, title in titles.items():
@@ -242,12 +242,13 @@ def markdown(found: Mapping[str, Any]) -> str:
         lines.append(f"| {title} | {figures['broken']} / {figures['whole']} | " + " | ".join(cells) + f" | {gain} |")
     lines += ["", "| the highest bone is the broken one | films | share | by chance |", "|---" * 4 + "|"]
     for who, place in found["place"].items():
-        lines.append(f"| {who} | {place['films']} | {_cell(place['right'])} | {place['by_chance']:.3f} |")
+        chance = "" if place["by_chance"] is None else f"{place['by_chance']:.3f}"
+        lines.append(f"| {who} | {place['films']} | {_cell(place['right'])} | {chance} |")
     return "\n".join(lines) + "\n"
 
 
 def _cell(said: Mapping[str, Any] | None, *, signed: bool = False) -> str:
-    if said is None:
+    if said is None or said["value"] is None or None in said["interval"]:
         return ""
     low, high = said["interval"]
     return f"{said['value']:{'+' if signed else ''}.3f} ({low:.3f} to {high:.3f})"
