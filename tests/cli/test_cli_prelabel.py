@@ -87,6 +87,13 @@ def test_a_broken_film_is_named_and_the_others_are_written(with_bones: list[str 
     assert (tmp_path / "out/images/good.png").is_file()
 
 
+def test_what_an_earlier_run_wrote_is_no_film(with_bones: list[str | Path], tmp_path: Path) -> None:
+    (tmp_path / "film.png").write_bytes(cv2.imencode(".png", models.radiograph_pixels(450, 350))[1].tobytes())
+    for _ in range(2):
+        done = osteon("data", "prelabel", tmp_path, "--format", "films", "--out", tmp_path, *with_bones)
+        assert done.stderr.endswith("2 bones on 1 films\n"), done.output
+
+
 def test_faults_of_outlines_are_told_and_so_is_a_card_that_counts_otherwise(tmp_path: Path) -> None:
     document = {
         "images": [{"id": 1, "file_name": "IMG0003300.jpg", "width": 9, "height": 9}],

@@ -14,6 +14,7 @@ from osteon.datasets import uncertainty
 from osteon.datasets.recognise import FORMATS
 
 if TYPE_CHECKING:
+    from osteon.datasets.case import Case
     from osteon.findings import Bone
     from osteon.inference.pipeline import Pipeline
     from osteon.radiograph import Radiograph
@@ -78,7 +79,7 @@ def prelabel(
     pipeline = Pipeline.bundled(gate=gate or GATE_FILE, bones=bones)
     card = pipeline.bones_session().card
     least = card.cut("bone") if min_score is None else min_score
-    films = [film for film in labels.films_of(place, format=format_name, images=images) if not _within(film.path, out)]
+    films = _films(place, format_name, images, out / labels.IMAGES)
     finder = partial(_bones, pipeline, least=least)
     with bars() as report:
         progress = partial(report, "finding bones")
@@ -100,9 +101,12 @@ def _bones(pipeline: "Pipeline", radiograph: "Radiograph", *, least: float) -> "
     return pipeline.bones(radiograph, min_score=least)
 
 
-def _within(path: Path, out: Path) -> bool:
-    """What an earlier run wrote is no film to label."""
-    return path.resolve().is_relative_to(out.resolve())
+def _films(place: Path, format_name: str, images: Path | None, written: Path) -> list["Case"]:
+    """The films of a place, without the pictures that an earlier run wrote below it."""
+    found = labels.films_of(place, format=format_name, images=images)
+    if place.resolve().is_relative_to(written.resolve()):
+        return list(found)
+    return [film for film in found if not film.path.resolve().is_relative_to(written.resolve())]
 
 
 def _most_doubtful(pages: Sequence[labels.Page], count: int, out: Path) -> list[labels.Page]:
