@@ -1,11 +1,11 @@
 """Servers for the tests."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from serving import Running, running
+from serving import Running, lent, running
 
 import cluster
 import models
@@ -38,17 +38,17 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> models.ModelFiles:
     return models.model_files(tmp_path_factory.mktemp("models"))
 
 
+@pytest.fixture(scope="session")
+def bones_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.bones_file(tmp_path_factory.mktemp("bones"))
+
+
 @pytest.fixture
-def settings(tmp_path: Path, model_files: models.ModelFiles, instances: cluster.Instances | None) -> Iterator[Settings]:
-    with _settings(tmp_path / "data", model_files, instances) as settings:
+def settings(
+    tmp_path: Path, model_files: models.ModelFiles, bones_model: Path, instances: cluster.Instances | None
+) -> Iterator[Settings]:
+    with lent(tmp_path / "data", model_files, bones_model, instances) as settings:
         yield settings
-
-
-@contextmanager
-def _settings(folder: Path, files: models.ModelFiles, instances: cluster.Instances | None) -> Iterator[Settings]:
-    settings = Settings(data_dir=folder, gate=files.gate, detector=files.detector, decoders=1, workers=1)
-    with instances.lent(settings) if instances else nullcontext(settings) as lent:
-        yield lent
 
 
 @pytest.fixture
@@ -76,9 +76,12 @@ def server(serve: Callable[..., Running]) -> Running:
 
 @pytest.fixture(scope="session")
 def shared(
-    tmp_path_factory: pytest.TempPathFactory, model_files: models.ModelFiles, instances: cluster.Instances | None
+    tmp_path_factory: pytest.TempPathFactory,
+    model_files: models.ModelFiles,
+    bones_model: Path,
+    instances: cluster.Instances | None,
 ) -> Iterator[Running]:
     """One server for all tests that leave nothing behind."""
     folder = tmp_path_factory.mktemp("shared")
-    with _settings(folder, model_files, instances) as settings, running(settings) as server:
+    with lent(folder, model_files, bones_model, instances) as settings, running(settings) as server:
         yield server

@@ -3,8 +3,9 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from numpy.typing import NDArray
 
+import cluster
 import models
 from osteon.service.settings import Settings
 from osteon.service.worker import Worker
@@ -69,6 +71,17 @@ class Running:
         assert answer.status_code == 200, answer.text
         analysis: dict[str, Any] = answer.json()["analyses"][0]
         return analysis
+
+
+@contextmanager
+def lent(
+    folder: Path, files: models.ModelFiles, bones: Path, instances: cluster.Instances | None
+) -> Iterator[Settings]:
+    """Settings with a folder, the drawn models, and on the cluster a database and a queue of their own."""
+    found = {"gate": files.gate, "detector": files.detector, "bones": bones}
+    settings = Settings(data_dir=folder, **found, decoders=1, workers=1)
+    with instances.lent(settings) if instances else nullcontext(settings) as lent:
+        yield lent
 
 
 @contextmanager

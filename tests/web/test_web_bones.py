@@ -4,14 +4,14 @@ import json
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from serving import PATIENT, Running, form, photograph, radiograph, running
+from serving import PATIENT, Running, form, lent, photograph, radiograph, running
 from sqlalchemy import select
 from test_web_http import assert_problem, decoded
 from test_web_jobs import each_run, pages, service_of, taken_in, until
@@ -35,16 +35,6 @@ LABELS = ["radius", "carpals"]
 """What the drawn model finds on `serving.radiograph`: the bone, and its lower end."""
 
 
-@pytest.fixture(scope="session")
-def bones_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return models.bones_file(tmp_path_factory.mktemp("bones"))
-
-
-@pytest.fixture
-def settings(settings: Settings, bones_model: Path) -> Settings:
-    return settings.changed(bones=bones_model)
-
-
 @pytest.fixture(scope="module")
 def kept(
     tmp_path_factory: pytest.TempPathFactory,
@@ -53,15 +43,8 @@ def kept(
     instances: cluster.Instances | None,
 ) -> Iterator[Running]:
     """One server for all tests that look at one film."""
-    given = Settings(
-        data_dir=tmp_path_factory.mktemp("kept"),
-        gate=model_files.gate,
-        detector=model_files.detector,
-        bones=bones_model,
-        decoders=1,
-        workers=1,
-    )
-    with instances.lent(given) if instances else nullcontext(given) as lent, running(lent) as server:
+    folder = tmp_path_factory.mktemp("kept")
+    with lent(folder, model_files, bones_model, instances) as settings, running(settings) as server:
         yield server
 
 

@@ -201,8 +201,8 @@ class TestBothKinds:
             assert picture.startswith(b"\x89PNG")
         assert client.report(analysis.id).startswith(b"%PDF")
 
-    def test_bones_are_found_on_request(self, serve: Callable[..., Running], connect: Connect, tmp_path: Path) -> None:
-        client = connect(serve(bones=models.bones_file(tmp_path)).url)
+    def test_bones_are_found_on_request(self, server: Running, connect: Connect) -> None:
+        client = connect(server.url)
         analysis = client.analyse(radiograph(), wait_s=30)
         assert analysis.findings and analysis.findings.bones is None
         found = client.bones(analysis.id)

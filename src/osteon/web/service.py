@@ -132,6 +132,7 @@ class Service:
         self, analysis_id: str, *, owner: str | None = None, again: bool = False, actor: str = ""
     ) -> BonesTask:
         """Have the bones of an analysis found, as `BonesTasks.ask` does; raises NoBonesModel too."""
+        self.store.find(analysis_id, owner=owner)  # nobody learns anything of others' first
         self.check_bones()
         limit = self.settings.queue_limit
         task = self.bones.ask(analysis_id, queue_limit=limit, owner=owner, again=again, actor=actor)
