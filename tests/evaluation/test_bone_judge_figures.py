@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,24 @@ class TestReport:
         assert "less_detector" not in found["by_film"]
         text = markdown(found)
         assert f"| by film | 20 / 40 |  | {found['by_film']['auroc']['judge']['value']:.3f}" in text
+
+    def test_knowing_metal_is_not_knowing_the_fracture(self) -> None:
+        """Half of the fractured films have metal, no normal one has, and metal is all that the judge knows."""
+        made = []
+        for number, film in enumerate(films(240, detector=1.0, judge=0.0)):
+            metal = film.fractured and number % 2 == 0
+            bones = tuple(replace(bone, judge=0.95) if metal else bone for bone in film.bones)
+            made.append(replace(film, bones=bones, hardware=metal))
+        found = report(made, with_detector=True, samples=50)
+        assert found["by_film"]["less_detector"]["both"]["interval"][0] > 0
+        bare = found["without_hardware"]
+        assert (bare["films"], bare["fractured"]) == (200, 40)
+        assert bare["by_film"]["less_detector"]["both"]["interval"][0] < 0
+        assert bare["by_film"]["auroc"]["judge"]["value"] == pytest.approx(0.5, abs=0.15)
+        assert markdown(found).count("without metal") == 5
+        assert "without_hardware" not in report(
+            [replace(f, hardware=None) for f in made], with_detector=True, samples=2
+        )
 
     def test_one_kind_of_film_is_refused(self) -> None:
         with pytest.raises(InvalidDataset, match="0 of 2 films are fractured"):

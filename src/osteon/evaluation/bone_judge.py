@@ -46,13 +46,14 @@ class JudgedBone:
 
 @dataclass(frozen=True)
 class JudgedFilm:
-    """A film: the part of the split it was judged in, its truth, the detector's best score, and its bones."""
+    """A film: the part of the split it was judged in, its truth, the detector's best score, its bones, metal or not."""
 
     name: str
     part: str
     fractured: bool
     detector: float
     bones: tuple[JudgedBone, ...]
+    hardware: bool | None = None
 
     @property
     def judge(self) -> float:
@@ -135,7 +136,8 @@ def judge_films(
                 JudgedBone(crops.rows[i].label, crops.rows[i].damage, damage(parts[part][0], crops.crop(i)), score)
                 for i, score in zip(own, scores, strict=True)
             )
-            films.append(JudgedFilm(name, part, bool(cases[name].fractured), boxes.best, judged))
+            case = cases[name]
+            films.append(JudgedFilm(name, part, bool(case.fractured), boxes.best, judged, case.hardware))
         if progress:
             progress("judging bones", done, len(chosen))
     return films

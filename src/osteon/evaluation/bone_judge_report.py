@@ -69,7 +69,9 @@ class _Ranks:
 
 
 def report(films: Sequence[JudgedFilm], *, with_detector: bool, samples: int = 1000, seed: int = 0) -> dict[str, Any]:
-    """All figures as JSON.
+    """All figures as JSON; `without_hardware` has the main ones on films without metal, where some have any.
+
+    Nearly all films with metal are fractured, so a model that knows metal looks as if it knew fractures.
 
     Args:
         films: judged by models that have not seen them.
@@ -85,6 +87,17 @@ def report(films: Sequence[JudgedFilm], *, with_detector: bool, samples: int = 1
         raise InvalidDataset(
             f"{int(fractured.sum())} of {len(films)} films are fractured", hint="give fractured and normal films"
         )
+    found = _main(films, fractured, with_detector, samples, seed)
+    bare = [film for film in films if not film.hardware]
+    if len(bare) < len(films) and 0 < sum(film.fractured for film in bare) < len(bare):
+        kinds = np.array([film.fractured for film in bare], np.bool_)
+        found["without_hardware"] = _main(bare, kinds, with_detector, samples, seed)
+    return found
+
+
+def _main(
+    films: Sequence[JudgedFilm], fractured: Flags, with_detector: bool, samples: int, seed: int
+) -> dict[str, Any]:
     parts = np.array([film.part for film in films])
     by_film, by_bone = _films(films), _bones(films)
     fitted: dict[str, Any] = {}
@@ -235,13 +248,13 @@ def markdown(found: Mapping[str, Any]) -> str:
     """A report's main tables as Markdown; also of one that was written as JSON, where what has no value is null."""
     lines = ["| AUROC | broken / whole | " + " | ".join(WHO) + " | both less detector |", "|---" * 6 + "|"]
     titles = {"by_film": "by film", "by_bone": "by bone", "by_bone_of_a_label": "by bone, same label only"}
-    for name, title in titles.items():
-        figures = found[name]
+    subsets = {"": found, ", without metal": found.get("without_hardware")}
+    for figures, title in [(s[n], titles[n] + kind) for kind, s in subsets.items() if s for n in titles]:
         cells = [_cell(figures["auroc"].get(who)) for who in WHO]
         gain = _cell(figures.get("less_detector", {}).get("both"), signed=True)
         lines.append(f"| {title} | {figures['broken']} / {figures['whole']} | " + " | ".join(cells) + f" | {gain} |")
     lines += ["", "| the highest bone is the broken one | films | share | by chance |", "|---" * 4 + "|"]
-    for who, place in found["place"].items():
+    for who, place in [(who + kind, place) for kind, s in subsets.items() if s for who, place in s["place"].items()]:
         chance = "" if place["by_chance"] is None else f"{place['by_chance']:.3f}"
         lines.append(f"| {who} | {place['films']} | {_cell(place['right'])} | {chance} |")
     return "\n".join(lines) + "\n"
