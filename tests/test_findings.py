@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from osteon.errors import InvalidImage
-from osteon.findings import BoneEvidence, Failure, Findings, Fracture, ModelRef, document
+from osteon.findings import Anchor, Bone, BoneEvidence, Failure, Findings, Fracture, ModelRef, document
 from osteon.radiograph import Radiograph
 
 
@@ -61,6 +61,48 @@ def test_candidates_stand_apart_and_only_where_there_are_any() -> None:
     candidate = Fracture((0, 0, 5, 5), 0.1, 0.1, None)
     assert "candidates" not in findings().to_json()
     assert [row["grade"] for row in findings(candidates=(candidate,)).to_json()["candidates"]] == [None]
+
+
+def bone(**changes: object) -> Bone:
+    values = {"label": "radius", "score": 0.87654, "box_xyxy_px": (1.04, 2.0, 5.0, 6.0), "corner_xy_px": (1, 2)}
+    return Bone(**{"mask": np.ones((4, 3), bool)} | values | changes)  # type: ignore[arg-type]
+
+
+def test_bones_stand_in_the_json_only_where_they_were_asked_for() -> None:
+    assert not {"bones"} & (findings().to_json().keys() | findings().to_json()["models"].keys())
+    asked = findings(bones=(bone(),), instances=ModelRef("bones", "3", "c")).to_json()
+    assert asked["bones"] == [{"label": "radius", "score": 0.8765, "box_xyxy_px": [1.0, 2.0, 5.0, 6.0], "area_px": 12}]
+    assert asked["models"]["bones"] == {"name": "bones", "version": "3", "sha256": "c"}
+    none = findings(bones=()).to_json()
+    assert (none["bones"], none["models"]["bones"]) == ([], None)
+
+
+def test_a_fracture_tells_its_bone() -> None:
+    value = Fracture((0, 0, 5, 5), 0.5, 0.5, "doubt", Anchor("radius", 0.83333, 0.9, "distal")).to_json()
+    assert json.loads(json.dumps(value)) == value
+    assert {name: value[name] for name in list(value)[4:]} == {
+        "bone": "radius",
+        "bone_overlap": 0.8333,
+        "bone_confidence": 0.9,
+        "bone_third": "distal",
+        "outside_bone": False,
+        "text": {
+            "en": "suspected fracture: radius, distal third",
+            "ru": "подозрение на перелом: лучевая кость, дистальная треть",
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("corner", "seen"),
+    [((1, 2), 12), ((-1, -1), 6), ((8, 8), 4), ((10, 3), 0), ((3, -4), 0), ((-9, 3), 0), ((3, 40), 0)],
+)
+def test_a_bone_on_the_whole_picture_is_cut_at_its_border(corner: tuple[int, int], seen: int) -> None:
+    mask = bone(corner_xy_px=corner).on(10, 10)
+    assert (mask.shape, int(mask.sum())) == ((10, 10), seen)
+    if seen:
+        rows, columns = np.nonzero(mask)
+        assert (columns.min(), rows.min()) == (max(corner[0], 0), max(corner[1], 0))
 
 
 def test_findings_are_equal_whatever_time_they_took() -> None:

@@ -40,22 +40,28 @@ def covered(judged: Judged, found: Sequence[Bone]) -> Covered:
 
 
 def record_covers(
-    session: Session, pictures: Sequence[Judged], cases: Sequence[Case], *, progress: Progress | None = None
+    session: Session,
+    pictures: Sequence[Judged],
+    cases: Sequence[Case],
+    *,
+    min_score: float | None = None,
+    progress: Progress | None = None,
 ) -> list[Covered]:
     """A bones model run over the pictures.
 
     Args:
-        session: of task "bones"; its operating point `bone` holds.
+        session: of task "bones".
         pictures: a detector's boxes, such as `Records.judged()` gives.
         cases: where the pictures lie; those without boxes of a detector are left out.
+        min_score: least score of a bone; None: the operating point `bone`, as in the pipeline.
         progress: reporter.
     """
     card, known = session.card, {picture.name: picture for picture in pictures}
     chosen = [case for case in cases if case.name in known]
+    least = card.cut("bone") if min_score is None else min_score
     done = []
     for case, _, square in squares(chosen, card.side_px, progress):
         boxes, scores, labels, masks = session.run(square.pixels)
-        least = card.cut("bone")
         found = bones(boxes, scores, labels, masks, square.placement, names=card.labels, min_score=least)
         done.append(covered(known[case.name], found))
     return done
