@@ -19,9 +19,10 @@ from test_web_jobs import each_run, pages, service_of, taken_in, until
 import cluster
 import models
 from osteon.errors import BonesImpossible, BonesNotFound, TooManyWaiting
-from osteon.findings import Bone
+from osteon.findings import Bone, BoneEvidence, Findings, Fracture, Grade, ModelRef
 from osteon.service import bone_files
 from osteon.service.backup import backup
+from osteon.service.bone_jobs import placed
 from osteon.service.bones import BonesClaims, BonesTasks
 from osteon.service.claims import Claims
 from osteon.service.files import LocalFiles
@@ -286,6 +287,23 @@ class TestDurability:
         backup(server.service.settings, tmp_path / "backup.tar")
         with tarfile.open(tmp_path / "backup.tar") as tar:
             assert any(name.endswith("/bones-1.json") for name in tar.getnames())
+
+
+class TestPlaced:
+    @pytest.mark.parametrize(("grade", "then"), [("fracture", "doubt"), ("doubt", "doubt")])
+    @pytest.mark.parametrize("demotes", [True, False])
+    def test_outside_of_all_bones_a_fracture_loses_a_grade_and_none_goes(
+        self, grade: Grade, then: Grade, demotes: bool
+    ) -> None:
+        model = ModelRef("m", "1", "0")
+        fracture = Fracture((80.0, 80.0, 95.0, 95.0), 0.9, 0.9, grade)
+        findings = Findings(
+            "a.png", "0", 100, 100, BoneEvidence(True, 1, 1), "fracture", (fracture,), model, model, {"total": 1.0}
+        )
+        bone = Bone("ulna", 0.9, (0.0, 0.0, 20.0, 90.0), (0, 0), np.ones((90, 20), bool))
+        (placed_there,) = placed(findings, (bone,), demotes=demotes)
+        assert placed_there.anchor and placed_there.anchor.outside
+        assert placed_there.grade == (then if demotes else grade)
 
 
 class TestFiles:

@@ -18,7 +18,7 @@ import models
 from osteon import samples
 from osteon.errors import ConfigurationError, ModelMismatch
 from osteon.files import read
-from osteon.findings import BoneEvidence, Findings, Fracture, ModelRef
+from osteon.findings import Anchor, BoneEvidence, Findings, Fracture, ModelRef
 from osteon.inference.pipeline import Pipeline
 from osteon.service import pictures
 from osteon.service.catalogue import LANGUAGES, catalogue, preferred
@@ -43,6 +43,7 @@ class TestSettings:
             "log": "json",
             "gate": "/tmp/g.onnx",
             "detector": "/tmp/d.onnx",
+            "bones": "/tmp/b.onnx",
         }
         texts = {
             "first_key": "k" * 32,
@@ -212,11 +213,13 @@ class TestPictures:
             width_px=20,
             bone=BoneEvidence(True, 0.25, 0.5),
             decision="fracture",
-            fractures=(Fracture((1.0, 2.0, 3.0, 4.0), 0.5, 0.25, "fracture"),),
+            fractures=(Fracture((1.0, 2.0, 3.0, 4.0), 0.5, 0.25, "fracture", Anchor("ulna", 0.75, 0.5, "distal")),),
             gate=ModelRef("g", "1", "a"),
             detector=None,
             timing_ms={"total": 1.0},
             candidates=(Fracture((1.0, 2.0, 3.0, 4.0), 0.1, 0.05, None),),
+            bones=(),
+            instances=ModelRef("b", "2", "c"),
         )
         assert pictures.findings_from_json(json.loads(json.dumps(findings.to_json()))) == findings
 
