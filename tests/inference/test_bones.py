@@ -15,6 +15,7 @@ from osteon.findings import Bone
 from osteon.geometry import Placement
 from osteon.inference.analysis import slim
 from osteon.inference.bones import bones, pasted
+from osteon.inference.card import OperatingPoint
 from osteon.inference.pipeline import Lazy, Pipeline
 from osteon.inference.session import Session
 from osteon.radiograph import Radiograph
@@ -130,15 +131,22 @@ class TestBones:
             np.array(labels, np.float32),
             np.ones((count, 4, 4), np.float32),
             Placement.fit(40, 36, side_px=40),
-            names=NAMES,
-            **{"min_score": 0.5} | changes,
+            **{"names": NAMES, "min_score": 0.5} | changes,
         )
 
     def test_are_sorted_and_cut_by_score(self) -> None:
-        box = [2, 2, 20, 20]
-        found = self.of([box, box, box], [0.6, 0.4, 0.9], [0, 1, 1])
+        boxes = [[2, 2, 20, 20], [2, 20, 20, 36], [20, 2, 36, 20]]
+        found = self.of(boxes, [0.6, 0.4, 0.9], [0, 1, 1])
         assert [(bone.label, round(bone.score, 2)) for bone in found] == [("ulna", 0.9), ("radius", 0.6)]
-        assert len(self.of([box, box, box], [0.6, 0.4, 0.9], [0, 1, 1], min_score=0.0)) == 3
+        assert len(self.of(boxes, [0.6, 0.4, 0.9], [0, 1, 1], min_score=0.0)) == 3
+
+    def test_of_two_with_one_mask_the_surer_stays_whatever_its_name(self) -> None:
+        found = self.of([[2, 2, 20, 20], [2, 2, 20, 22], [12, 2, 30, 20]], [0.6, 0.9, 0.7], [0, 1, 0])
+        assert [(bone.label, round(bone.score, 2)) for bone in found] == [("ulna", 0.9), ("radius", 0.7)]
+
+    def test_metal_is_no_double_of_the_bone_below(self) -> None:
+        box = [2, 2, 20, 20]
+        assert len(self.of([box, box], [0.6, 0.9], [0, 1], names=("implant", "femur"))) == 2
 
     def test_none_is_no_error(self) -> None:
         assert self.of([], [], []) == ()
@@ -183,6 +191,17 @@ class TestPipeline:
         faint = Radiograph(pixels, "", "")
         assert [bone.label for bone in pipeline.bones(faint)] == ["radius"]
         assert [bone.label for bone in pipeline.bones(faint, min_score=0.3)] == ["radius", "ulna"]
+
+    def test_a_bone_too_faint_to_be_shown_still_tells_where_a_fracture_lies(
+        self, pipeline: Pipeline, tmp_path: Path
+    ) -> None:
+        """The card shows only what scores 1.1, so nothing; the fracture is not outside for that."""
+        card = models.bones_card(operating_points={"bone": OperatingPoint(1.1)})
+        onnx.save(models.bones_model(card), str(tmp_path / "bones.onnx"))
+        made = replace(pipeline, instances=Lazy(lambda: Session(tmp_path / "bones.onnx", task="bones", threads=1)))
+        found = made.analyse(film(), bones=True)
+        assert found.bones == ()
+        assert [fracture.anchor and fracture.anchor.label for fracture in found.fractures] == ["radius"]
 
     def test_without_being_asked_the_json_is_as_ever_and_no_model_is_loaded(self, pipeline: Pipeline) -> None:
         fresh = replace(pipeline, instances=Lazy(lambda: pytest.fail("loaded")))

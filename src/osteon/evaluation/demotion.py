@@ -15,7 +15,7 @@ from osteon.evaluation.detection import Judged
 from osteon.evaluation.judge import Progress, squares
 from osteon.evaluation.operating_points import at_cut
 from osteon.findings import Bone
-from osteon.inference.anchoring import LEAST_COVER, cover
+from osteon.inference.anchoring import FAINT_SCORE, LEAST_COVER, cover
 from osteon.inference.bones import bones
 from osteon.inference.postprocess import Detections
 from osteon.inference.session import Session
@@ -53,12 +53,12 @@ def record_covers(
         session: of task "bones".
         pictures: a detector's boxes, such as `Records.judged()` gives.
         cases: where the pictures lie; those without boxes of a detector are left out.
-        min_score: least score of a bone; None: the operating point `bone`, as in the pipeline.
+        min_score: least score of a bone; None: as in the pipeline.
         progress: reporter.
     """
     card, known = session.card, {picture.name: picture for picture in pictures}
     chosen = [case for case in cases if case.name in known]
-    least = card.cut("bone") if min_score is None else min_score
+    least = min(FAINT_SCORE, card.cut("bone")) if min_score is None else min_score
     done = []
     for case, _, square in squares(chosen, card.side_px, progress):
         boxes, scores, labels, masks = session.run(square.pixels)

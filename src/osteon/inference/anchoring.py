@@ -17,6 +17,9 @@ from osteon.inference.shafts import third_at
 
 LEAST_COVER = 0.05
 """Share of a box that must lie on bones or metal; below that it is outside."""
+FAINT_SCORE = 0.1
+"""Bones of this score count here, though they may be too unsure to be shown: a fracture is not outside because its
+bone was seen faintly, which broken bones often are."""
 LEAST_CONFIDENCE = 0.2
 """From here on a bone is named."""
 LEAST_SHARE_OF_LABEL = 0.6

@@ -13,7 +13,7 @@ import numpy as np
 
 from osteon.errors import ModelMismatch
 from osteon.findings import Bone, BoneEvidence, Decision, Findings, Fracture, Grade
-from osteon.inference.anchoring import anchored, demoted
+from osteon.inference.anchoring import FAINT_SCORE, anchored, demoted
 from osteon.inference.bones import bones as bones_of
 from osteon.inference.card import Card
 from osteon.inference.postprocess import Detections, bone_measures, detections
@@ -137,6 +137,12 @@ class Pipeline:
         least = card.cut("bone") if min_score is None else min_score
         return bones_of(boxes, scores, labels, masks, letterboxed.placement, names=card.labels, min_score=least)
 
+    def bones_and_faint(self, radiograph: Radiograph) -> tuple[tuple[Bone, ...], tuple[Bone, ...]]:
+        """The single bones, and these with the faint ones that only `anchored` makes use of."""
+        cut = self.bones_session().card.cut("bone")
+        faint = self.bones(radiograph, min_score=min(FAINT_SCORE, cut))
+        return tuple(bone for bone in faint if bone.score >= cut), faint
+
     def analyse(
         self, radiograph: Radiograph, *, min_score: float | None = None, read_ms: float = 0.0, bones: bool = False
     ) -> Findings:
@@ -168,8 +174,8 @@ class Pipeline:
         if bone.present and bones:
             before = time.perf_counter()
             instances = self.bones_session()
-            single = self.bones(radiograph)
-            found = anchored(found, single, height_px=radiograph.height_px, width_px=radiograph.width_px)
+            single, faint = self.bones_and_faint(radiograph)
+            found = anchored(found, faint, height_px=radiograph.height_px, width_px=radiograph.width_px)
             found = demoted(found) if instances.card.outside_demotes else found
             timing["bones"] = _ms_since(before)
         timing["total"] = read_ms + _ms_since(started)

@@ -57,9 +57,9 @@ class BonesJob(Work[BonesTask]):
         if not findings.bone.present:
             return replace(findings, bones=(), instances=None)
         started = time.perf_counter()
-        bones = self._pipeline.bones(page.radiograph())
+        bones, faint = self._pipeline.bones_and_faint(page.radiograph())
         model = self._pipeline.bones_session()
-        fractures = placed(findings, bones, demotes=model.card.outside_demotes)
+        fractures = placed(findings, faint, demotes=model.card.outside_demotes)
         ms = (time.perf_counter() - started) * 1000
         self._metrics.staged("bones", ms)
         earlier = {stage: spent for stage, spent in findings.timing_ms.items() if stage != "bones"}
