@@ -45,7 +45,7 @@ def segment(
 ) -> None:
     """Write NAME.mask.png for each picture: 255 where there is bone, else 0, at the picture's size.
 
-    A picture that the gate turns away gets its mask too, and a line on standard error. With --instances also
+    A picture that the gate turns away gets its mask too, and a line on standard error. Instances are
     instances.json (COCO: a run-length mask, box and score for each bone and implant) and NAME.instances.png, an overlay
     with names, for each radiograph.
     """

@@ -227,8 +227,8 @@ def train_bones(
 ) -> None:
     """Train a model that outlines every bone on its own.
 
-    --classes bone: all bones alike; bone,implant: metal apart; anatomy: labels as they stand. Objects labelled `ignore`
-    are left out of loss and figures.
+    With --classes bone all bones are alike, with bone,implant metal is apart, with anatomy labels are as they stand.
+    Objects labelled `ignore` are left out of loss and figures.
     """
     runs = _runs(threads)
     from osteon.datasets.bonemasks import open_masks

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from osteon.anatomy import IMPLANT
 from osteon.errors import ModelMismatch
 from osteon.findings import Bone
 from osteon.geometry import Boxes, Placement, clip
 
 MASK_THRESHOLD = 0.5
+SAME_IOU = 0.5
 
 
 def bones(
@@ -25,7 +27,10 @@ def bones(
     names: Sequence[str],
     min_score: float,
 ) -> tuple[Bone, ...]:
-    """The bones of one picture, best score first; those without a pixel on the picture are left out.
+    """The bones of one picture, best score first; those without a pixel on the picture are left out, and doubles.
+
+    Two objects are one where their masks' IoU is over `SAME_IOU`, whatever their labels: the better score stays. Metal
+    lies on bone and is no double of it.
 
     Args:
         boxes: (n, 4) in model pixels.
@@ -43,13 +48,29 @@ def bones(
     likely = likely[np.argsort(-scores[likely], kind="stable")]
     in_image = placement.to_image_unclipped(boxes)
     shown = clip(in_image, placement.height_px, placement.width_px)
-    found = []
+    found: list[Bone] = []
     for index in likely:
         mask, corner = pasted(masks[index], in_image[index], placement.height_px, placement.width_px)
         if mask.any():
             x0, y0, x1, y1 = (float(value) for value in shown[index])
-            found.append(Bone(_name(labels[index], names), float(scores[index]), (x0, y0, x1, y1), corner, mask))
+            bone = Bone(_name(labels[index], names), float(scores[index]), (x0, y0, x1, y1), corner, mask)
+            if not any(_same(bone, other) for other in found):
+                found.append(bone)
     return tuple(found)
+
+
+def _same(bone: Bone, other: Bone) -> bool:
+    if (bone.label == IMPLANT) != (other.label == IMPLANT):
+        return False
+    corners = np.array([bone.corner_xy_px, other.corner_xy_px])
+    ends = corners + np.array([bone.mask.shape[::-1], other.mask.shape[::-1]])
+    (x0, y0), (x1, y1) = corners.max(axis=0), ends.min(axis=0)
+    if x1 <= x0 or y1 <= y0:
+        return False
+    parts = [each.mask[y0 - y : y1 - y, x0 - x : x1 - x] for each, (x, y) in zip((bone, other), corners, strict=True)]
+    shared = np.count_nonzero(parts[0] & parts[1])
+    union = np.count_nonzero(bone.mask) + np.count_nonzero(other.mask) - shared
+    return bool(shared > SAME_IOU * union)
 
 
 def pasted(

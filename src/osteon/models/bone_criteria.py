@@ -74,7 +74,8 @@ class PointPredictions(NamedTuple):
 def points_loss(predictions: PointPredictions, targets: BoneTargets) -> dict[str, Tensor]:
     """Task-aligned scores and distribution boxes as in `criteria.detection_loss`, for several classes.
 
-    Points without an object inside an ignored region are left out of the scores.
+    An object is answered for by points whose cell it touches. Points without an object inside an ignored region are
+    left out of the scores.
     """
     logits, bins = predictions.logits.float(), predictions.bins.float()
     points, strides = predictions.points_xy, predictions.strides_px
@@ -83,7 +84,8 @@ def points_loss(predictions: PointPredictions, targets: BoneTargets) -> dict[str
     overlaps, edges, weights = [], [], []
     for i, (truth, labels) in enumerate(zip(targets.boxes_xyxy, targets.labels, strict=True)):
         scores = logits[i].detach().sigmoid()[:, labels].T if len(labels) else logits[i].detach().sigmoid()[:, 0]
-        assigned = assign(scores, boxes[i].detach(), points, truth)
+        on = _on(targets.masks[i], strides) if len(labels) else None
+        assigned = assign(scores, boxes[i].detach(), points, truth, on=on)
         positive = assigned.truth >= 0
         known[i] = (positive | ~_inside(points, targets.ignored[i])).float()[:, None]
         if not positive.any():
@@ -104,6 +106,13 @@ def points_loss(predictions: PointPredictions, targets: BoneTargets) -> dict[str
         "box": 5.0 * (torch.cat(overlaps) * weight).sum() / total if weights else zero,
         "edge": (torch.cat(edges) * weight).sum() / total if weights else zero,
     }
+
+
+def _on(masks: Tensor, strides_px: Tensor) -> Tensor:
+    """(k, n) whether the cell of each point touches each of (k, h, w) masks; points as `points.grid` orders them."""
+    strides = [int(stride) for stride in strides_px.unique(sorted=True)]
+    cells = [functional.max_pool2d(masks[:, None].float(), stride, stride).flatten(1) for stride in strides]
+    return torch.cat(cells, 1) > 0
 
 
 def _inside(points_xy: Tensor, ignored: Tensor) -> Tensor:

@@ -69,7 +69,9 @@ class Assignment(NamedTuple):
 
 
 @torch.no_grad()
-def assign(scores: Tensor, boxes: Tensor, points_xy: Tensor, truth_xyxy: Tensor) -> Assignment:
+def assign(
+    scores: Tensor, boxes: Tensor, points_xy: Tensor, truth_xyxy: Tensor, *, on: Tensor | None = None
+) -> Assignment:
     """Task-aligned assignment of one image (Feng et al. 2021): the `TOP` best points inside each truth box.
 
     A point is as good as score^0.5 * IoU^6; one claimed by two boxes goes to the one that it overlaps most. The target
@@ -77,6 +79,9 @@ def assign(scores: Tensor, boxes: Tensor, points_xy: Tensor, truth_xyxy: Tensor)
 
     Args:
         scores: (n,), or (k, n) where each truth has a class of its own.
+        on: (k, n) points that lie on each truth itself, not merely in its box: only those are taken, and a point on
+            several goes to the truth that has the fewest. Else the shorter of two bones side by side, whose boxes are
+            nearly one, would be left with no point of its own.
     """
     count = len(points_xy)
     if len(truth_xyxy) == 0:
@@ -84,10 +89,13 @@ def assign(scores: Tensor, boxes: Tensor, points_xy: Tensor, truth_xyxy: Tensor)
     iou = pair_iou(truth_xyxy, boxes)
     margins = torch.cat([points_xy - truth_xyxy[:, None, :2], truth_xyxy[:, None, 2:] - points_xy], -1)
     inside = margins.amin(-1) > 0
+    if on is not None:
+        inside &= on
     goodness = scores.expand_as(iou) ** SCORE_POWER * iou**IOU_POWER * inside
     best, where = goodness.topk(min(TOP, count), dim=1)
     chosen = torch.zeros_like(inside).scatter_(1, where, best > 0)
-    claimed = torch.where(chosen, iou, -1.0)
+    right = iou if on is None else (1 / (1 + on.sum(1, keepdim=True))).expand_as(iou)
+    claimed = torch.where(chosen, right, -1.0)
     overlap, truth = claimed.max(0)
     truth = torch.where(overlap >= 0, truth, -1)
     chosen &= torch.arange(len(truth_xyxy), device=truth.device)[:, None] == truth[None]

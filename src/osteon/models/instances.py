@@ -9,9 +9,9 @@ from osteon.models.vision import torchvision
 
 MOST_INSTANCES = 100
 LEAST_SCORE = 0.05
-SAME_CLASS_IOU = 0.6
-ANY_CLASS_IOU = 0.8
-"""Boxes of two classes that overlap more are one object; radius and ulna rarely do, even from the side."""
+SAME_CLASS_IOU = 0.75
+ANY_CLASS_IOU = 0.95
+"""Of boxes. The rest is left to the masks (`inference.bones`): boxes of radius and ulna may be nearly one."""
 
 
 class Instances(NamedTuple):

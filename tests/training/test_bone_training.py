@@ -22,6 +22,7 @@ from osteon.inference.card import Card, OperatingPoint
 from osteon.inference.session import Session
 from osteon.models.bone_criteria import BoneTargets, PointPredictions, points_loss, region_loss
 from osteon.models.bones_csp import BonesCsp
+from osteon.models.criteria import assign
 from osteon.models.instances import MOST_INSTANCES, chosen
 from osteon.models.regions import aligned, cropped
 from osteon.training.bone_export import export_bones
@@ -151,7 +152,7 @@ class TestRegions:
 
 class TestChoice:
     def test_doubles_go_within_a_class_and_across(self) -> None:
-        boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 10], [20, 0, 30, 10], [3, 0, 13, 10]])
+        boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 10], [20, 0, 30, 10], [2, 0, 12, 10]])
         scores = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5])
         labels = torch.tensor([0, 0, 1, 0, 1])
         assert chosen(boxes, scores, labels).tolist() == [0, 3, 4]
@@ -161,31 +162,40 @@ class TestChoice:
 
 
 def said(logits: Tensor) -> PointPredictions:
-    points = torch.tensor([[8.0, 8.0], [40.0, 40.0]])
-    return PointPredictions(logits, torch.zeros(1, 2, 4, 11), points, torch.tensor([8.0, 8.0]))
+    """Two points on a picture of 32 by 64 pixels, each of a cell of 32."""
+    points = torch.tensor([[16.0, 16.0], [48.0, 16.0]])
+    return PointPredictions(logits, torch.zeros(1, 2, 4, 11), points, torch.tensor([32.0, 32.0]))
 
 
 class TestCriterion:
     @pytest.mark.parametrize(("ignored", "learnt"), [(0, True), (1, False)])
     def test_point_in_an_ignored_region_learns_nothing(self, ignored: int, learnt: bool) -> None:
         logits = torch.zeros(1, 2, 2, requires_grad=True)
-        region = torch.zeros(1, 64, 64, dtype=torch.uint8)
-        region[0, 32:, 32:] = ignored
-        nothing = BoneTargets([torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.long)], [torch.zeros(0, 64, 64)], region)
+        region = torch.zeros(1, 32, 64, dtype=torch.uint8)
+        region[0, :, 32:] = ignored
+        nothing = BoneTargets([torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.long)], [torch.zeros(0, 32, 64)], region)
         points_loss(said(logits), nothing)["score"].backward()
         assert logits.grad is not None
         assert bool(logits.grad[0, 1].any()) == learnt
         assert logits.grad[0, 0].any()
 
-    def test_only_the_own_class_is_wanted(self) -> None:
+    def test_two_bones_of_one_box_have_each_its_own_point_and_class(self) -> None:
         logits = torch.zeros(1, 2, 2, requires_grad=True)
-        region = torch.zeros(1, 64, 64, dtype=torch.uint8)
-        truth_box = torch.tensor([[0.0, 0, 60, 60]])
-        targets = BoneTargets([truth_box], [torch.tensor([1])], [torch.ones(1, 64, 64, dtype=torch.uint8)], region)
+        masks = torch.zeros(2, 32, 64, dtype=torch.uint8)
+        masks[0, :, :30], masks[1, :, 40:] = 1, 1
+        boxes = torch.tensor([[0.0, 0, 62, 32], [1.0, 0, 64, 32]])
+        region = torch.zeros(1, 32, 64, dtype=torch.uint8)
+        targets = BoneTargets([boxes], [torch.tensor([0, 1])], [masks], region)
         points_loss(said(logits), targets)["score"].backward()
         assert logits.grad is not None
-        assert (logits.grad[0, :, 1] < logits.grad[0, :, 0]).any()
-        assert (logits.grad[0, :, 0] > 0).all()
+        wants = logits.grad[0] < logits.grad[0].flip(1)
+        assert wants.tolist() == [[True, False], [False, True]]
+
+    def test_shared_point_goes_to_the_smaller(self) -> None:
+        points = torch.tensor([[16.0, 16.0], [48.0, 16.0]])
+        boxes = torch.tensor([[0.0, 0, 64, 32], [0.0, 0, 64, 32]])
+        on = torch.tensor([[True, True], [False, True]])
+        assert assign(torch.ones(2, 2), boxes, points, boxes, on=on).truth.tolist() == [0, 1]
 
     def test_ignored_cells_of_a_mask_are_left_out(self) -> None:
         logits = torch.zeros(1, 4, 4, requires_grad=True)
