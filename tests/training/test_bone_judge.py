@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from bone_judges import rods
 from osteon.cli import main
 from osteon.datasets.bone_crops import Framing
+from osteon.datasets.case import Manifest
 from osteon.datasets.crop_store import Crops
 from osteon.datasets.split import Split
 from osteon.datasets.synthetic import ANNOTATION_FILE, write_dataset
@@ -24,7 +25,7 @@ from osteon.training.bone_judge import BoneJudgeTask, train_bone_judge, view
 from osteon.training.bone_judge_release import release_bone_judge
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.config import JUDGE_LOOP, BoneJudgeSettings, LoopSettings
-from osteon.training.release import Release
+from osteon.training.release import Release, release
 from osteon.training.runs import Run
 
 torch.set_num_threads(1)  # quicker for small models, and the same to the last bit
@@ -180,6 +181,8 @@ class TestTraining:
         about = Release("osteon-bone-judge", "0.1.0", "Apache-2.0", "drawn")
         with pytest.raises(ModelMismatch, match="was trained on split"):
             release_bone_judge(trained[1], tmp_path / "j.onnx", about, crops=crops, split=split(crops, valid=4))
+        with pytest.raises(ModelMismatch, match="by its own training"):
+            release(trained[1], tmp_path / "j.onnx", about, manifest=Manifest("none", ()), split=split(crops))
 
     def test_parts_and_crops_must_fit(self, crops: Crops, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="crops of 64 px"):

@@ -76,6 +76,8 @@ def release(
         ModelMismatch: another split than the training's, or torch and ONNX disagree.
         InvalidDataset: the validation part cannot set cuts.
     """
+    if checkpoint.task == "bone-judge":
+        raise ModelMismatch("a bone judge is exported by its own training", hint="take bone-judge.onnx beside it")
     if split.hash != checkpoint.split_hash:
         raise ModelMismatch(
             f"the checkpoint was trained on split {checkpoint.split_hash}, not {split.hash}",
