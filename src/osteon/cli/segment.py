@@ -45,9 +45,9 @@ def segment(
 ) -> None:
     """Write NAME.mask.png for each picture: 255 where there is bone, else 0, at the picture's size.
 
-    A picture that the gate turns away gets its mask too, and a line on standard error. Instances go into
-    instances.json (COCO: a run-length mask, box and score for each bone and implant) and NAME.instances.png is an overlay
-    with names, for each radiograph.
+    A picture that the gate turns away gets its mask too, and a line on standard error. Instances go into instances.json
+    (COCO: a run-length mask, box and score for each bone and implant), and NAME.instances.png is an overlay with their
+    names, for each radiograph.
     """
     from osteon.cli.progress import bars
     from osteon.errors import OsteonError
