@@ -27,7 +27,7 @@ from osteon.service.bones import BonesClaims, BonesTasks
 from osteon.service.claims import Claims
 from osteon.service.files import LocalFiles
 from osteon.service.settings import Settings
-from osteon.service.store import AnalysisStore
+from osteon.service.store import AnalysisStore, Upload
 from osteon.service.tables import AuditRow, BonesRow
 
 Serve = Callable[..., Running]
@@ -203,6 +203,16 @@ class TestRefusals:
             tasks.ask(ids[1], queue_limit=1)
         assert tasks.ask(ids[0], queue_limit=1).status == "queued", "the same again is no other"
 
+    def test_with_files_where_too_many_wait_nothing_is_taken_in(self, settings: Settings) -> None:
+        with service_of(settings.changed(queue_limit=1)) as service:
+            (analysis_id,) = taken_in(service.store, radiograph())
+            service.runner.submit(analysis_id)
+            service.bones.ask(analysis_id, queue_limit=1)
+            with pytest.raises(TooManyWaiting):
+                service.accept([Upload("b.png", photograph())], bones=True)
+            assert [one.id for one in service.store.page()] == [analysis_id]
+            assert service.accept([Upload("b.png", photograph())])[0]
+
     def test_of_somebody_elses(self, store: AnalysisStore, claims: Claims) -> None:
         (mine,) = taken_in(store, b"1")
         tasks = BonesTasks(store.database)
@@ -259,6 +269,25 @@ class TestDurability:
             assert PATIENT not in caplog.text + str(task.error)
             service.ask_bones(analysis_id)
             assert service.bones.find(analysis_id).status == "succeeded"
+
+    def test_a_worker_that_was_given_up_has_no_say_once_somebody_asked_again(
+        self, store: AnalysisStore, settings: Settings, claims: Claims
+    ) -> None:
+        (analysis_id,) = taken_in(store, b"1")
+        claim = claims.take_next()
+        assert claim and claims.succeed(claim, [])
+        tasks = BonesTasks(store.database)
+        bones = BonesClaims(store.database, settings, "worker")
+        tasks.ask(analysis_id, queue_limit=9)
+        late = bones.take(analysis_id)
+        assert late and bones.fail(late, {"type": "AnalysisTimedOut", "message": "late", "hint": ""})
+        tasks.ask(analysis_id, queue_limit=9)
+        anew = bones.take(analysis_id)
+        assert anew and (anew.worker, anew.attempts) == (late.worker, late.attempts)
+        assert bones.advance(late, 0.5) == "lost"
+        assert not bones.fail(late, {"type": "AnalysisTimedOut", "message": "late", "hint": ""})
+        assert not bones.succeed(late, [])
+        assert bones.succeed(anew, [])
 
     def test_removal_takes_them_along_also_while_they_are_looked_for(self, server: Running) -> None:
         analysis = server.analysed(radiograph())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from osteon.errors import BonesImpossible, BonesNotFound, TooManyWaiting
@@ -64,13 +64,24 @@ class BonesTasks:
 
     database: Database
 
+    def check_queue(self, *, queue_limit: int) -> None:
+        """Raises TooManyWaiting where no more may wait."""
+        with self.database.reading() as session:
+            _check_queue(session, queue_limit)
+
     def ask(
-        self, analysis_id: str, *, queue_limit: int, owner: str | None = None, again: bool = False, actor: str = ""
+        self,
+        analysis_id: str,
+        *,
+        queue_limit: int | None,
+        owner: str | None = None,
+        again: bool = False,
+        actor: str = "",
     ) -> BonesTask:
         """Have the bones of an analysis found; what was found before stays, unless `again`; a failure is tried again.
 
         Args:
-            queue_limit: most that may wait.
+            queue_limit: most that may wait; None: it was looked at before.
             actor: who asks.
 
         Raises:
@@ -83,12 +94,15 @@ class BonesTasks:
             if analysis.status in ("failed", "cancelled"):
                 raise _impossible(analysis)
             if analysis.status != "succeeded":
-                analysis.bones_wanted = True
+                if not analysis.bones_wanted:
+                    analysis.bones_wanted = True
+                    session.add(trail(analysis_id, analysis.owner, "bones_asked", actor))
                 return BonesTask.waiting(analysis)
             row = session.scalar(select(BonesRow).where(BonesRow.id == analysis_id))
             if row and not (again and row.status in FINISHED) and row.status != "failed":
                 return BonesTask.of(row)
-            _check_queue(session, queue_limit)
+            if queue_limit is not None:
+                _check_queue(session, queue_limit)
             if row:
                 session.delete(row)
                 session.flush()
@@ -151,12 +165,19 @@ class BonesClaims(Claiming[BonesTask]):
             False where the claim is lost, or the analysis was removed.
         """
 
+        def lock(session: Session) -> None:  # the analysis before its bones, as all do: nobody waits crosswise
+            session.execute(select(AnalysisRow.number).where(AnalysisRow.id == claim.id).with_for_update())
+
         def tell(session: Session) -> None:
             values = {"pages": list(pages), "decision": gravest(pages), "changed_at": now()}
             session.execute(update(AnalysisRow).where(AnalysisRow.id == claim.id).values(**values))
 
         values: dict[str, Any] = {"progress": 1.0, "error": None}
-        return self._note(claim, "succeeded", also=tell, **values | self._ended("succeeded"))
+        return self._note(claim, "succeeded", first=lock, also=tell, **values | self._ended("succeeded"))
+
+    def _fence(self, claim: BonesTask) -> tuple[ColumnElement[bool], ...]:
+        """Whoever asks again after a failure makes a row that counts attempts anew; the one of before is lost."""
+        return *super()._fence(claim), BonesRow.created_at == claim.created_at
 
 
 def _analysis(session: Session, analysis_id: str, owner: str | None, *, lock: bool = False) -> AnalysisRow:

@@ -190,11 +190,13 @@ class Claiming(Generic[C]):
         claim: C,
         action: str,
         *where: ColumnElement[bool],
+        first: Callable[[Session], object] = lambda _: None,
         also: Callable[[Session], object] = lambda _: None,
         **values: Any,
     ) -> bool:
-        """`also`: what else is done in the same transaction where the claim is still ours."""
+        """`first` begins the transaction; `also` is done in it, too, where the claim is still ours."""
         with self.database.writing() as session:
+            first(session)
             changed = self._changed(claim, **values).where(*where).returning(self.rows.id)
             noted = session.scalar(changed) is not None
             if noted:
@@ -287,7 +289,7 @@ class Claims(Claiming[Analysis]):
                 session.add(BonesRow(id=claim.id, owner=claim.owner, status="queued"))
 
         wanted = AnalysisRow.cancel_requested.is_(False)
-        values = {"progress": 1.0, "pages": list(pages), "decision": gravest(pages)}
+        values: dict[str, Any] = {"progress": 1.0, "pages": list(pages), "decision": gravest(pages)}
         return self._note(claim, "succeeded", wanted, also=bones, **values | self._ended("succeeded"))
 
     def _ended(self, status: Status) -> dict[str, Any]:

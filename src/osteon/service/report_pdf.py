@@ -171,7 +171,7 @@ def _places(sheet: Sheet, words: Words) -> list[Flowable]:
 def _place_row(place: Place) -> list[Paragraph]:
     colour = _DECISIONS.get(place.kind, _QUIET).hexval().replace("0x", "#")
     grade = f'<font color="{colour}">{place.grade}</font>'
-    cells = (place.number, grade, place.probability, place.score, place.says, place.box, place.reader)
+    cells = (place.number, grade, place.probability, place.score, escape(place.says), place.box, place.reader)
     return [Paragraph(cell, _CELL) for cell in cells]
 
 

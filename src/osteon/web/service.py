@@ -114,11 +114,18 @@ class Service:
 
         Args:
             bones: have their bones found, too.
+
+        Raises:
+            TooManyWaiting: of analyses, or of bones; then nothing is kept.
+            InvalidImage: no file can be decoded.
         """
+        if bones:
+            self.check_bones()
+            self.bones.check_queue(queue_limit=self.settings.queue_limit)
         taken = self.intake.accept(uploads, owner=owner, study=study, again=again, shelved=shelved)
         for analysis in taken.analyses if bones else ():
             with suppress(BonesImpossible, AnalysisNotFound):  # it failed at once, or was removed
-                self.ask_bones(analysis.id, owner=owner)
+                self._submitted(self.bones.ask(analysis.id, queue_limit=None, owner=owner, actor=owner))
         return list(taken.analyses), [FileErrorOut(**one.to_json()) for one in taken.failures]
 
     def check_bones(self) -> None:
@@ -135,7 +142,9 @@ class Service:
         self.store.find(analysis_id, owner=owner)  # nobody learns anything of others' first
         self.check_bones()
         limit = self.settings.queue_limit
-        task = self.bones.ask(analysis_id, queue_limit=limit, owner=owner, again=again, actor=actor)
+        return self._submitted(self.bones.ask(analysis_id, queue_limit=limit, owner=owner, again=again, actor=actor))
+
+    def _submitted(self, task: BonesTask) -> BonesTask:
         if task.status == "queued":
-            self.runner.submit(analysis_id)
+            self.runner.submit(task.id)
         return task

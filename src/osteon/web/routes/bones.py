@@ -5,7 +5,6 @@ from functools import partial
 
 from anyio import to_thread
 from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse
 
 from osteon.service import bone_files
 from osteon.service.bones import BonesTask
@@ -57,14 +56,13 @@ async def ask_for_bones(
     if not task.finished:
         await bones_found(service, [task.id], until=until, stopping=stopping)
         task = await to_thread.run_sync(partial(service.bones.find, analysis_id, owner=caller.sees))
-    answer = await to_thread.run_sync(_told, service, task)
-    return JSONResponse(answer.model_dump(mode="json"), status_code=200 if task.finished else 202)
+    return await to_thread.run_sync(_answer, service, task, 200 if task.finished else 202)
 
 
-@router.get("/analyses/{analysis_id}/bones", responses=problems_of(404, 409, 422))
-def show_bones(analysis_id: AnalysisId, service: Shared, caller: Reading) -> BonesOut:
+@router.get("/analyses/{analysis_id}/bones", response_model=BonesOut, responses=problems_of(404, 409, 422))
+def show_bones(analysis_id: AnalysisId, service: Shared, caller: Reading) -> Response:
     """The bones of an analysis as COCO, with their names in English and Russian; nothing is begun by this."""
-    return _told(service, service.bones.find(analysis_id, owner=caller.sees))
+    return _answer(service, service.bones.find(analysis_id, owner=caller.sees), 200)
 
 
 @router.get("/analyses/{analysis_id}/bones.png", response_class=Response, responses=PNG | problems_of(404, 422))
@@ -75,6 +73,11 @@ def bones_picture(analysis_id: AnalysisId, service: Shared, caller: Reading, pag
     found = bone_files.records(service.store.files, analysis.id, page - 1)
     drawn = bone_files.layer_png(found, height_px=findings["height_px"], width_px=findings["width_px"])
     return png(drawn)
+
+
+def _answer(service: Service, task: BonesTask, status: int) -> Response:
+    """Written out in the caller's thread: a file of many pages has long outlines."""
+    return Response(_told(service, task).model_dump_json(), status, media_type="application/json")
 
 
 def _told(service: Service, task: BonesTask) -> BonesOut:
