@@ -138,6 +138,16 @@ def test_pages_of_tiff_and_dicom_become_pictures_of_their_own(tmp_path: Path) ->
             assert (mine == real).all()
 
 
+def test_a_frame_does_not_take_the_name_of_another_film(tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films/hand.dcm").write_bytes(builders.written(builders.dataset(film((10, 10, 18, 70)))))
+    build.save(film((20, 30, 33, 60)), tmp_path / "films/hand.dcm.png")
+    run(tmp_path / "films", tmp_path / "out")
+    manifest = cvat.read(tmp_path / "out" / prelabel.CVAT_FILE)
+    assert len({case.name for case in manifest}) == len({case.path for case in manifest}) == 2
+    assert "hand.dcm.png" in {case.name for case in manifest}
+
+
 def test_what_is_no_film_is_counted_and_what_is_broken_is_named(tmp_path: Path) -> None:
     films(tmp_path / "films")
     build.save(np.full((50, 50), 250, np.uint8), tmp_path / "films/white.png")

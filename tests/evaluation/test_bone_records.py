@@ -62,6 +62,14 @@ def test_other_files_are_refused(text: str, tmp_path: Path) -> None:
         bone_records.read(file)
 
 
+def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "bent.jsonl.gz"
+    bone_records.write(records(5, "fold1"), file)
+    file.write_bytes(file.read_bytes()[:20] + b"\xff" * 40)
+    with pytest.raises(InvalidDataset, match=r"bent\.jsonl\.gz"):
+        bone_records.read(file)
+
+
 def test_a_mask_whose_runs_do_not_add_up_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "bent.jsonl"
     bone_records.write(records(5, "fold1"), file)

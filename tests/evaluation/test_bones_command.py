@@ -1,6 +1,7 @@
 """`osteon evaluate bones` and `bone-folds`: a model that always finds the same, on pictures whose truth is known."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from outlined_pictures import SIDE_PX, constant_model, outlined_set
 
 import models
 from osteon.cli import main
+from osteon.cli.evaluate import has_learned
 from osteon.datasets.split import Split
 from osteon.evaluation import bone_records
 from osteon.inference.session import read_card
@@ -101,6 +103,14 @@ def test_what_the_gate_has_seen_is_believed_of_its_own_split_only(folder: Path, 
     refused = run(folder, "--gate-split", folder / "folds.json")
     assert refused.exit_code != 0 and "was trained on split" in refused.stderr
     assert read_card(folder / "gate.onnx")[0].split_hash in refused.stderr
+
+
+def test_a_part_that_the_model_has_learned_from_is_told(folder: Path, tmp_path: Path) -> None:
+    split = Split.read(folder / "folds.json")
+    card = replace(read_card(folder / "model.onnx")[0], split_hash=split.fold("fold1").hash)
+    assert has_learned(card, folder / "folds.json", "fold2")
+    assert not has_learned(card, folder / "folds.json", "fold1")
+    assert not has_learned(replace(card, split_hash="0" * 16), folder / "folds.json", "fold2")
 
 
 def test_pictures_without_outlines_are_refused(folder: Path) -> None:

@@ -144,6 +144,10 @@ class TestBones:
         found = self.of([[2, 2, 20, 20], [2, 2, 20, 22], [12, 2, 30, 20]], [0.6, 0.9, 0.7], [0, 1, 0])
         assert [(bone.label, round(bone.score, 2)) for bone in found] == [("ulna", 0.9), ("radius", 0.7)]
 
+    def test_a_part_of_a_large_one_is_no_double(self) -> None:
+        assert len(self.of([[2, 2, 22, 22], [2, 2, 22, 12]], [0.9, 0.8], [0, 1])) == 2
+        assert len(self.of([[2, 2, 22, 22], [2, 2, 22, 13]], [0.9, 0.8], [0, 1])) == 1
+
     def test_metal_is_no_double_of_the_bone_below(self) -> None:
         box = [2, 2, 20, 20]
         assert len(self.of([box, box], [0.6, 0.9], [0, 1], names=("implant", "femur"))) == 2

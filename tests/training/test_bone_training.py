@@ -14,6 +14,8 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
+from osteon.cli.train import _given, _judged_last
+from osteon.cli.train import train_bones as command
 from osteon.datasets import synthetic
 from osteon.datasets.case import Case, Instance, Manifest
 from osteon.datasets.split import Split
@@ -30,7 +32,7 @@ from osteon.training.bone_release import bones_parity
 from osteon.training.bone_views import class_names, class_of, truth, view
 from osteon.training.bones import drawn_share, repeat_factors
 from osteon.training.checkpoint import Checkpoint
-from osteon.training.config import BonesSettings, LoopSettings
+from osteon.training.config import BONES_LOOP, BonesSettings, LoopSettings
 from osteon.training.pictures import Picture, load
 from osteon.training.release import Release, release
 from osteon.training.runs import Run, train_bones
@@ -94,6 +96,13 @@ class TestClasses:
         assert "bone,implant" in raised.value.hint
 
 
+@pytest.mark.parametrize(("given", "judged"), [((), 40), (("--epochs", "60"), 60), (("--evaluate-every", "4"), 4)])
+def test_the_last_epoch_alone_is_judged_unless_asked_otherwise(given: tuple[str, ...], judged: int) -> None:
+    words = ["--data", ".", "--out", "run", *given]
+    context = command.make_context("bones", words)
+    assert _judged_last(context, _given(context, BONES_LOOP, context.params)).evaluate_every == judged
+
+
 class TestViews:
     def test_truth_follows_the_outlines_and_ignored_regions_are_apart(self) -> None:
         shown = picture(
@@ -104,6 +113,12 @@ class TestViews:
         assert labels.tolist() == [0, 1]
         assert [int(mask.sum()) for mask in masks] == pytest.approx([256, 64], rel=0.15)
         assert ignored[52, 4] and not ignored[40, 4]
+
+    def test_metal_without_a_class_is_neither_bone_nor_background(self) -> None:
+        shown = picture(square("radius", 8, 8, 16), square("implant", 40, 40, 8), square("Fracture", 8, 40, 8))
+        boxes, _, _, ignored = truth(shown, ("bone",), ONE, 64)
+        assert boxes.tolist() == [[8, 8, 24, 24]]
+        assert int(ignored.sum()) == 64 and ignored[44, 44]
 
     def test_overlapping_bones_are_each_whole(self) -> None:
         _, _, masks, _ = truth(picture(square("radius", 8, 8, 24), square("ulna", 20, 8, 24)), ("bone",), ONE, 64)

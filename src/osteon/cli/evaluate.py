@@ -226,6 +226,8 @@ def evaluate_bones(
 
     manifest, split_hash = _selected(open_masks(place, films=films), split_file, part)
     session, pipeline = Session(model, task="bones"), Pipeline.bundled(gate=gate or GATE_FILE)
+    if split_file and has_learned(session.card, split_file, part):
+        message(f"{session.card.name} has learned from part {part}: what it does there is no measure of it")
     with bars() as progress:
         kept = record_bones(
             session,
@@ -246,6 +248,16 @@ def evaluate_bones(
     if folder:
         _keep_report(folder, markdown(figures), figures)
     _give(figures, session, split_hash, part)
+
+
+def has_learned(card: Any, split_file: Path, part: str) -> bool:
+    """Whether a model was trained on a part of this split: on `train`, or with another of its folds left out."""
+    from osteon.datasets.split import Split
+
+    split = Split.read(split_file)
+    trained = [split, *(split.fold(name) for name in split.parts)]
+    names = frozenset(split.parts.get(part, ()))
+    return any(names & frozenset(s.parts.get("train", ())) for s in trained if s.hash == card.split_hash)
 
 
 def seen_in_training(card: Any, split_file: Path) -> frozenset[str]:

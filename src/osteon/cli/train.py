@@ -242,7 +242,7 @@ def train_bones(
             split.fold(fold) if fold else split,
             runs.Run(out, weights),
             settings=_settings(BonesSettings, options),
-            loop=_given(context, BONES_LOOP, options),
+            loop=_judged_last(context, _given(context, BONES_LOOP, options)),
             progress=report,
         )
         told = runs.is_first()
@@ -269,6 +269,12 @@ def _given(context: click.Context, defaults: LoopSettings, options: dict[str, An
     """The defaults with what was given outright; an option's own default does not count."""
     given = {name for name in options if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
     return replace(defaults, **{name: options[name] for name in given & set(SHARED)})
+
+
+def _judged_last(context: click.Context, loop: LoopSettings) -> LoopSettings:
+    """Only the last epoch is judged, so that it is the one kept, however many there are; unless told otherwise."""
+    asked = context.get_parameter_source("evaluate_every") is not ParameterSource.DEFAULT
+    return loop if asked else replace(loop, evaluate_every=loop.epochs)
 
 
 def _split(manifest: Any, file: Path | None, out: Path) -> Any:

@@ -158,7 +158,8 @@ def damages(case: Case, bones: Sequence[Bone]) -> tuple[Damage, ...]:
 
 def touched(area: Sequence[Polygon], bones: Sequence[Bone], *, least: float = LEAST_SHARE) -> tuple[int, ...]:
     """Indices of the bones that a drawn area is of, the one with the largest share first; none, one, or several."""
-    shares = [_share(area, bone) for bone in bones]
+    window, corner = _painted(area)
+    shares = [_share(window, corner, bone) for bone in bones]
     best = max(shares, default=0.0)
     if best < least:
         return ()
@@ -171,15 +172,20 @@ def box_outline(box_xyxy_px: BoxXyxy) -> tuple[Polygon, ...]:
     return outlines(Instance("", box_xyxy_px))
 
 
-def _share(area: Sequence[Polygon], bone: Bone) -> float:
-    """Share of the area's pixels that lie on the bone's mask."""
+def _painted(area: Sequence[Polygon]) -> tuple[NDArray[np.bool_], tuple[int, int]]:
+    """The area's pixels, no more of the film than it takes, and the film's pixel (x, y) of their upper left one."""
     points = np.concatenate(area)
     x0, y0 = (int(value) for value in np.floor(points.min(axis=0)))
     x1, y1 = (int(value) for value in np.ceil(points.max(axis=0)))
     window = np.zeros((max(1, y1 - y0), max(1, x1 - x0)), np.bool_)
     for polygon in area:
         window |= filled(polygon - np.array([x0, y0], np.float64), window.shape)
-    left, top = bone.corner_xy_px[0] - x0, bone.corner_xy_px[1] - y0
+    return window, (x0, y0)
+
+
+def _share(window: NDArray[np.bool_], corner_xy_px: tuple[int, int], bone: Bone) -> float:
+    """Share of an area's pixels that lie on the bone's mask."""
+    left, top = bone.corner_xy_px[0] - corner_xy_px[0], bone.corner_xy_px[1] - corner_xy_px[1]
     height, width = bone.mask.shape
     rows = slice(max(0, top), min(window.shape[0], top + height))
     columns = slice(max(0, left), min(window.shape[1], left + width))

@@ -108,7 +108,7 @@ def prelabel(
     """
     pages: list[Page] = []
     failures: list[Failure] = []
-    no_films, taken = 0, set[str]()
+    no_films, taken = 0, {film.name for film in films}  # hand.dcm is not to become hand.dcm.png where that is a film
     for done, film in enumerate(films, start=1):
         try:
             _check_name(film.name)

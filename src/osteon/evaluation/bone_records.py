@@ -8,6 +8,7 @@ the crop whose upper left pixel is `corner`.
 
 import gzip
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def read(file: Path) -> BoneRecords:
             raise ValueError("another version")
         origin = BoneOrigin(**head | {"labels": tuple(head["labels"])})
         return BoneRecords(origin, tuple(_from_json(line) for line in lines))
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise InvalidDataset(
             f"{file.name} holds no records of bones", hint="write them with `osteon evaluate bones --records`"
         ) from error

@@ -8,6 +8,7 @@ whether the gate saw bone on it. Numbers read back as the float32 that were writ
 
 import gzip
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -118,7 +119,7 @@ def read(file: Path) -> Records:
         if head.pop("osteon_records") != SCHEMA_VERSION:
             raise ValueError("another version")
         return Records(Origin(**head), tuple(_from_json(line) for line in lines))
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise InvalidDataset(
             f"{file.name} holds no records of a detector", hint="write them with `osteon evaluate detector --records`"
         ) from error

@@ -1,5 +1,6 @@
 """Training of the bone judge: crops of single bones in, "this one is broken" out."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -78,8 +79,8 @@ class BoneJudgeTask:
     def _chances(self) -> NDArray[np.float64]:
         """(intact,) how likely each whole bone is drawn so that labels come as often as among the broken ones."""
         labels = [self.crops.rows[i].label for i in self.intact]
-        wanted = [self.crops.rows[i].label for i in self.broken]
-        chances = np.array([wanted.count(label) / labels.count(label) for label in labels], np.float64)
+        wanted, there = Counter(self.crops.rows[i].label for i in self.broken), Counter(labels)
+        chances = np.array([wanted[label] / there[label] for label in labels], np.float64)
         return np.asarray((chances + 1e-6) / (chances + 1e-6).sum())
 
     def settings(self) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def class_of(label: str, names: tuple[str, ...]) -> int | None:
     """The class of a label: its own, else that of any bone; None for what is no bone and has no class."""
     if label in names:
         return names.index(label)
-    return None if label in NOT_BONE else names.index(BONE)
+    return None if label.lower() in NOT_BONE else names.index(BONE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,10 @@ def _regions(
 def truth(
     picture: Picture, names: tuple[str, ...], affine: Affine, canvas_px: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Boxes, labels, masks and ignored region of a picture moved into a canvas; see `BoneView`."""
+    """Boxes, labels, masks and ignored region of a picture moved into a canvas; see `BoneView`.
+
+    Metal is ignored where it has no class, as in the figures.
+    """
     placement = picture.placement
     scale = np.diag([placement.placed_width_px / placement.width_px, placement.placed_height_px / placement.height_px])
     moved = np.hstack([affine[:, :2] @ scale, affine[:, 2:]])
@@ -106,10 +109,10 @@ def truth(
     boxes, labels, masks = [], [], []
     for instance in picture.case.instances or ():
         mask = _mask(instance, moved, canvas_px)
-        if instance.ignore:
+        label = class_of(instance.label, names)
+        if instance.ignore or (label is None and instance.label == IMPLANT):
             ignored |= mask
             continue
-        label = class_of(instance.label, names)
         if label is None or np.count_nonzero(mask) < LEAST_AREA_PX:
             continue
         x, y, width, height = cv2.boundingRect(mask)
