@@ -145,6 +145,25 @@ def test_the_cards_counts_are_the_files(tmp_path: Path) -> None:
     assert len(problems(tmp_path, document(), re.sub(r".*hand.*\n", "", GOOD_CARD))) == 1
 
 
+def test_what_refers_to_nothing_is_told_beside_a_card(tmp_path: Path) -> None:
+    told = problems(tmp_path, changed("annotations", 0, category_id=9), GOOD_CARD)
+    assert "not listed" in told[0] and len(told) == 4
+
+
+def test_a_text_without_counts_is_no_card(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# Another project\n")
+    assert bone_check.is_card(CARD)
+    assert not bone_check.is_card(tmp_path / "README.md") and not bone_check.is_card(tmp_path / "none.md")
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"), [("images", {"width": None}), ("annotations", {"area": None}), ("categories", {"id": []})]
+)
+def test_a_malformed_record_is_refused(tmp_path: Path, kind: str, values: dict[str, Any]) -> None:
+    with pytest.raises(InvalidDataset, match="malformed"):
+        problems(tmp_path, changed(kind, 0, **values))
+
+
 def test_what_is_no_coco_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidDataset):
         bone_check.check(build.write_json([], tmp_path / "bones.json"))

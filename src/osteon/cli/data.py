@@ -146,7 +146,11 @@ def split(
 
 @data.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--card", type=_PLACE, help="Data card whose counts must be the file's. [default: README.md beside it]")
+@click.option(
+    "--card",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Data card whose counts must be the file's. [default: README.md beside it]",
+)
 @click.pass_context
 def check(ctx: click.Context, /, file: Path, card: Path | None) -> None:
     """Check a COCO file of bone outlines: ids, labels, polygons, boxes, areas, regions to ignore, withheld films.
@@ -158,7 +162,7 @@ def check(ctx: click.Context, /, file: Path, card: Path | None) -> None:
       osteon data check data/bones/fracatlas-bones.json
     """
     beside = file.with_name("README.md")
-    problems = bone_check.check(file, card or (beside if beside.is_file() else None))
+    problems = bone_check.check(file, card or (beside if bone_check.is_card(beside) else None))
     for problem in problems:
         click.echo(problem)
     message(f"{file.name}: {len(problems) or 'no'} problems")

@@ -12,6 +12,7 @@ from osteon.anatomy import BONES
 from osteon.datasets import coco
 from osteon.datasets.labels import IGNORE
 from osteon.datasets.outlines import crossings
+from osteon.errors import InvalidDataset
 from osteon.geometry import box_of_points, polygon_area
 
 WITHHELD = range(3297, 3714)
@@ -37,24 +38,35 @@ def check(file: Path, card: Path | None = None) -> tuple[str, ...]:
         card: its data card, whose tables of counts (label or body part, objects, films) must be the file's.
 
     Raises:
-        InvalidDataset: no COCO file.
+        InvalidDataset: no COCO file, or one that lacks what every record must have.
     """
     document = coco.load(file)
-    problems = [*_listing_problems(document), *_annotation_problems(document)]
-    if card is not None:
-        problems += _card_problems(document, card.read_text("utf-8"))
+    try:
+        problems = [*_listing_problems(document), *_annotation_problems(document)]
+        if card is not None:
+            problems += _card_problems(document, card.read_text("utf-8", errors="replace"))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidDataset(
+            f"{file.name} has a record that is malformed ({type(error).__name__}: {error})",
+            hint="pictures need height and width, categories id and name, annotations numbers",
+        ) from error
     return tuple(problems)
 
 
+def is_card(file: Path) -> bool:
+    """Whether a file has tables of counts at all."""
+    return file.is_file() and _ROW.search(file.read_text("utf-8", errors="replace")) is not None
+
+
 def counts(document: Record) -> dict[str, tuple[int, int]]:
-    """Objects and films of each label, then of each body part, then "all"."""
+    """Objects and films of each label, then of each body part, then "all"; what refers to nothing is not counted."""
     labels = {category["id"]: str(category["name"]) for category in document["categories"]}
     parts = {image["id"]: _body_part(image) for image in document["images"]}
     objects: Counter[str] = Counter()
     films: dict[str, set[Any]] = {name: set() for name in [*labels.values(), *sorted(set(parts.values())), "all"]}
     for annotation in document["annotations"]:
-        image = annotation["image_id"]
-        for name in (labels[annotation["category_id"]], parts[image], "all"):
+        image, label = annotation.get("image_id"), labels.get(annotation.get("category_id"))
+        for name in (label, parts[image], "all") if label is not None and image in parts else ():
             objects[name] += 1
             films[name].add(image)
     return {name: (objects[name], len(own)) for name, own in films.items() if name}
