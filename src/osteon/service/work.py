@@ -90,13 +90,13 @@ class Work(Generic[C]):
         return self._claiming.settings
 
     def begin(self, analysis_id: str) -> Turn | None:
-        """Claim what waits under this id; None where nothing does, or not yet."""
-        claim = self._claiming.take(analysis_id)
+        """Claim what waits under this id; None where nothing does, or not yet, or this is about to stop."""
+        claim = None if self._stopping.is_set() else self._claiming.take(analysis_id)
         return partial(self, claim) if claim else None
 
     def begin_next(self) -> Turn | None:
-        """Claim what has waited for longest; None where nothing is due."""
-        claim = self._claiming.take_next()
+        """Claim what has waited for longest; None where nothing is due, or this is about to stop."""
+        claim = None if self._stopping.is_set() else self._claiming.take_next()
         return partial(self, claim) if claim else None
 
     def due(self, *, limit: int) -> list[str]:
