@@ -65,7 +65,9 @@ train-detector: $(VENV)/.full ## Train the detector (DATA, WEIGHTS, RUNS).
 	$(call present,$(DATA)/fracatlas,DATA)
 	$(call present,$(WEIGHTS)/nanodet_g_coco/nanodet_g_coco_folded.pth,WEIGHTS)
 	$(BIN)/osteon train detector --data $(DATA)/fracatlas \
-		--weights $(WEIGHTS)/nanodet_g_coco/nanodet_g_coco_folded.pth $(call split,detector) --out $(RUNS)/detector
+		--weights $(WEIGHTS)/nanodet_g_coco/nanodet_g_coco_folded.pth \
+		$(if $(wildcard docs/splits/folds.json),--split docs/splits/folds.json --fold fold1) \
+		--epochs 60 --canvas-px 352 --evaluate-every 20 --out $(RUNS)/detector
 
 clean: ## Remove .venv and what tools leave.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteon.anatomy import Language, Third, place_of, suspected
+from osteon.geometry import shared_px
 
 SCHEMA_VERSION = 1
 
@@ -75,6 +76,11 @@ class Bone:
         up, left = max(-y, 0), max(-x, 0)
         seen[:] = self.mask[up : up + seen.shape[0], left : left + seen.shape[1]]
         return whole
+
+    def iou(self, other: "Bone") -> float:
+        """Intersection over union of two masks of one picture; 0 where both are empty."""
+        shared = shared_px(self.mask, self.corner_xy_px, other.mask, other.corner_xy_px)
+        return shared / max(self.area_px + other.area_px - shared, 1)
 
     def to_json(self) -> dict[str, Any]:
         """An object of `bones`; pixels rounded to 1 place, the score to 4."""

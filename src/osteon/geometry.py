@@ -122,3 +122,26 @@ def polygon_area(points_xy: NDArray[Any]) -> float:
     """
     x, y = np.asarray(points_xy, np.float64).T
     return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+
+
+def shared_px(
+    first: NDArray[np.bool_], first_xy: tuple[int, int], second: NDArray[np.bool_], second_xy: tuple[int, int]
+) -> int:
+    """How many pixels two masks have in common, each a crop of one picture.
+
+    Args:
+        first: (h, w) crop.
+        first_xy: the picture's pixel that its upper left one is.
+        second: likewise.
+        second_xy: likewise.
+
+    >>> shared_px(np.ones((2, 3), bool), (0, 0), np.ones((5, 5), bool), (1, 1))
+    2
+    """
+    x0, y0 = max(first_xy[0], second_xy[0]), max(first_xy[1], second_xy[1])
+    x1 = min(first_xy[0] + first.shape[1], second_xy[0] + second.shape[1])
+    y1 = min(first_xy[1] + first.shape[0], second_xy[1] + second.shape[0])
+    if x1 <= x0 or y1 <= y0:
+        return 0
+    parts = [mask[y0 - y : y1 - y, x0 - x : x1 - x] for mask, (x, y) in ((first, first_xy), (second, second_xy))]
+    return int(np.count_nonzero(parts[0] & parts[1]))

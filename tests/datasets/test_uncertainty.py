@@ -79,9 +79,9 @@ def test_the_mirror_image_is_what_the_model_is_shown() -> None:
 
 
 def test_overlap_needs_no_common_frame() -> None:
-    assert uncertainty.mask_iou(bone(0, 0, 10, 10), bone(50, 50, 10, 10)) == 0
+    assert bone(0, 0, 10, 10).iou(bone(50, 50, 10, 10)) == 0
     both = 50 - 1
-    assert uncertainty.mask_iou(bone(0, 0, 10, 10), bone(5, 0, 10, 10)) == pytest.approx(both / (99 + 99 - both))
+    assert bone(0, 0, 10, 10).iou(bone(5, 0, 10, 10)) == pytest.approx(both / (99 + 99 - both))
 
 
 def candidate(name: str, figure: float, part: str = "", seed: int | None = None) -> Candidate:

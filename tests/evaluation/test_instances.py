@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from outlined_pictures import HEIGHT_PX, WIDTH_PX, bone, picture, random_pictures, region
 
+from osteon.datasets.labels import bone_class
 from osteon.evaluation.coco_table import mask_table
 from osteon.evaluation.instance_figures import best_cut, by_class, report
-from osteon.evaluation.instances import ANY, MISS, NEUTRAL, Outlined, class_of, compared
+from osteon.evaluation.instances import ANY, MISS, NEUTRAL, Outlined, compared
 
 LEFT, RIGHT = (5, 10, 15, 50), (30, 10, 40, 50)
 ANATOMY = ("radius", "ulna", "implant")
@@ -115,9 +116,9 @@ class TestClasses:
         assert math.isnan(found["by_class"]["ulna"]["ap50"])
 
     def test_labels_that_a_model_does_not_know(self) -> None:
-        assert class_of("rib", ("rib", "bone")) == "rib"
-        assert class_of("rib", ("radius",)) is None
-        assert class_of("implant", ANY) is None
+        assert bone_class("rib", ("rib", "bone")) == "rib"
+        assert bone_class("rib", ("radius",)) is None
+        assert bone_class("implant", ANY) is None
 
     def test_metal_is_no_bone(self) -> None:
         plate = (20, 10, 25, 50)

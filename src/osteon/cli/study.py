@@ -1,7 +1,9 @@
 """`osteon study`: comparisons of models, figures by the same code on the same pictures."""
 
 import json
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,49 @@ def gate(place: Path, films: Path | None, negatives: Path, split_file: Path, row
     click.echo(table, nl=False)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What every study of trained rows is told."""
+
+    rows_file: Path
+    split_file: Path
+    fold: str | None
+    out: Path
+    only: tuple[str, ...]
+    weights: tuple[str, ...]
+    whole: bool
+    figures_only: bool
+    samples: int
+    threads: int
+
+
+_PLAN_OPTIONS = (
+    click.argument("rows_file", metavar="ROWS", type=click.Path(exists=True, dir_okay=False, path_type=Path)),
+    click.option("--split", "split_file", type=PLACE, required=True, help="Its parts train and valid are used."),
+    click.option("--fold", help="Validate on this part, and train on the others (a split made for cross-validation)."),
+    click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the study."),
+    click.option("--only", multiple=True, help="Name of a row to train and measure. [default: all]"),
+    click.option("--weights", multiple=True, help="NAME=FILE: what rows call these starting weights."),
+    click.option("--whole", is_flag=True, help="Train every row to the end of its schedule, sampled ones too."),
+    click.option("--figures-only", is_flag=True, help="Train nothing; measure what is trained."),
+    click.option("--samples", default=1000, show_default=True, help="Of the bootstrap."),
+    click.option("--threads", default=0, help="Processor threads of the training; 0: all."),
+)
+
+
+def _planned(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a `Plan`, and the plan as its first argument."""
+
+    @wraps(command)
+    def collected(**options: Any) -> None:
+        plan = Plan(**{field.name: options.pop(field.name) for field in fields(Plan)})
+        command(plan, **options)
+
+    for option in reversed(_PLAN_OPTIONS):
+        collected = option(collected)
+    return collected
+
+
 @study.command(
     "detectors",
     epilog="""\b
@@ -66,61 +111,18 @@ Examples:
   osteon study detectors docs/rows/detectors.yaml --data FracAtlas --split split.json --out study --figures-only
 """,
 )
-@click.argument("rows_file", metavar="ROWS", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--data", "place", type=PLACE, required=True, help="Data set with boxes or polygons, and normals.")
-@click.option("--split", "split_file", type=PLACE, required=True, help="Its parts train and valid are used.")
-@click.option("--fold", help="Validate on this part, and train on the others (a split made for cross-validation).")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the study.")
-@click.option("--only", multiple=True, help="Name of a row to train and measure. [default: all]")
-@click.option("--weights", "given", multiple=True, help="NAME=FILE: what rows call these starting weights.")
-@click.option("--whole", is_flag=True, help="Train every row to the end of its schedule, sampled ones too.")
-@click.option("--figures-only", is_flag=True, help="Train nothing; measure what is trained.")
-@click.option("--samples", default=1000, show_default=True, help="Of the bootstrap.")
-@click.option("--threads", default=0, help="Processor threads of the training; 0: all.")
-def detectors(
-    rows_file: Path,
-    place: Path,
-    split_file: Path,
-    fold: str | None,
-    out: Path,
-    only: tuple[str, ...],
-    given: tuple[str, ...],
-    whole: bool,
-    figures_only: bool,
-    samples: int,
-    threads: int,
-) -> None:
+@_planned
+def detectors(plan: Plan, place: Path) -> None:
     """Train and compare the detectors that the YAML file ROWS lists; needs the extra `train`.
 
     Writes study.json, study.md and study.png, anew after each row. Started again it goes on with the epoch and the row
     that it was at. A row that was not run says so; rows for a GPU are trained where there is one, or when named.
     """
-    try:
-        from osteon.training.rows import chosen, read_rows
-        from osteon.training.runs import use_threads
-        from osteon.training.study import Study
-    except ModuleNotFoundError as error:
-        raise MissingExtra(f"the study needs {error.name}", hint="pip install 'osteon[train]'") from error
+    trained = _trained()
     from osteon.datasets.recognise import open_dataset
-    from osteon.datasets.split import Split
 
-    rows = read_rows(rows_file)
-    if whole:
-        rows = tuple(replace(row, epochs_sampled=None) for row in rows)
-    chosen(rows, only)
-    weights = dict(_pair(text) for text in given)
-    if threads:
-        use_threads(threads)
-    split = Split.read(split_file)
-    made = Study(
-        out,
-        open_dataset(place),
-        split.fold(fold) if fold else split,
-        weights=weights,
-        train=not figures_only,
-        samples=samples,
-    )
-    _run(made, rows, only)
+    _run(plan, trained.read_rows(plan.rows_file), open_dataset(place))
 
 
 @study.command(
@@ -133,81 +135,61 @@ Examples:
       --out study --gate-split docs/splits/gate.json --figures-only
 """,
 )
-@click.argument("rows_file", metavar="ROWS", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--data", "place", type=PLACE, required=True, help="Data set with an outline for each bone.")
 @click.option("--films", type=PLACE, help="FracAtlas, where --data outlines its films.")
-@click.option("--split", "split_file", type=PLACE, required=True, help="Its parts train and valid are used.")
-@click.option("--fold", help="Validate on this part, and train on the others (a split made for cross-validation).")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the study.")
-@click.option("--only", multiple=True, help="Name of a row to train and measure. [default: all]")
-@click.option("--weights", "given", multiple=True, help="NAME=FILE: what rows call these starting weights.")
 @click.option("--gate-split", type=PLACE, help="Split that the gate was trained on, to tell which films it has seen.")
-@click.option("--whole", is_flag=True, help="Train every row to the end of its schedule, sampled ones too.")
-@click.option("--figures-only", is_flag=True, help="Train nothing; measure what is trained.")
-@click.option("--samples", default=1000, show_default=True, help="Of the bootstrap.")
-@click.option("--threads", default=0, help="Processor threads of the training; 0: all.")
-def bones(
-    rows_file: Path,
-    place: Path,
-    films: Path | None,
-    split_file: Path,
-    fold: str | None,
-    out: Path,
-    only: tuple[str, ...],
-    given: tuple[str, ...],
-    gate_split: Path | None,
-    whole: bool,
-    figures_only: bool,
-    samples: int,
-    threads: int,
-) -> None:
+@_planned
+def bones(plan: Plan, place: Path, films: Path | None, gate_split: Path | None) -> None:
     """Train and compare the finders of single bones that the YAML file ROWS lists; needs the extra `train`.
 
     Writes study.json, study.md and study.png, anew after each row. Started again it goes on with the epoch and the row
     that it was at. A row that was not run says so; rows for a GPU are trained where there is one, or when named.
     """
+    trained = _trained()
+    from osteon.datasets.bonemasks import open_masks
+    from osteon.inference.pipeline import Pipeline
+    from osteon.training.bone_study import bones_kind
+
+    gate = Pipeline.bundled()
+    saw = seen_in_training(gate.gate.card, gate_split) if gate_split else None
+    rows = trained.rows_of(plan.rows_file, trained.BonesRow)
+    _run(plan, rows, open_masks(place, films=films), kind=bones_kind(gate=gate.bone, gate_saw=saw))
+
+
+def _trained() -> Any:
+    """The module of rows; a clear error where torch is missing."""
     try:
-        from osteon.training.bone_study import bones_kind
-        from osteon.training.rows import BonesRow, chosen, rows_of
-        from osteon.training.runs import use_threads
-        from osteon.training.study import Study
+        from osteon.training import rows, runs  # noqa: F401 - torch is looked for before any data are read
     except ModuleNotFoundError as error:
         raise MissingExtra(f"the study needs {error.name}", hint="pip install 'osteon[train]'") from error
-    from osteon.datasets.bonemasks import open_masks
-    from osteon.datasets.split import Split
-    from osteon.inference.pipeline import Pipeline
-
-    rows = rows_of(rows_file, BonesRow)
-    if whole:
-        rows = tuple(replace(row, epochs_sampled=None) for row in rows)
-    chosen(rows, only)
-    weights = dict(_pair(text) for text in given)
-    if threads:
-        use_threads(threads)
-    split, pipeline = Split.read(split_file), Pipeline.bundled()
-    made = Study(
-        out,
-        open_masks(place, films=films),
-        split.fold(fold) if fold else split,
-        weights=weights,
-        train=not figures_only,
-        samples=samples,
-        kind=bones_kind(
-            gate=pipeline.bone,
-            gate_saw=seen_in_training(pipeline.gate.card, gate_split) if gate_split else None,
-        ),
-    )
-    _run(made, rows, only)
+    return rows
 
 
-def _run(made: Any, rows: tuple[Any, ...], only: tuple[str, ...]) -> None:
+def _run(plan: Plan, rows: tuple[Any, ...], manifest: Any, **kind: Any) -> None:
     """Run a study in as many processes as there are, and tell its tables in the first."""
-    from osteon.training.runs import is_first, joined
-    from osteon.training.study import run_study
+    from osteon.datasets.split import Split
+    from osteon.training.rows import chosen
+    from osteon.training.runs import is_first, joined, use_threads
+    from osteon.training.study import Study, run_study
 
+    if plan.whole:
+        rows = tuple(replace(row, epochs_sampled=None) for row in rows)
+    chosen(rows, plan.only)
+    if plan.threads:
+        use_threads(plan.threads)
+    split = Split.read(plan.split_file)
+    made = Study(
+        plan.out,
+        manifest,
+        split.fold(plan.fold) if plan.fold else split,
+        weights=dict(_pair(text) for text in plan.weights),
+        train=not plan.figures_only,
+        samples=plan.samples,
+        **kind,
+    )
     with joined(), bars(shown=is_first()) as report:
         told = is_first()
-        run_study(made, rows, only=only, say=message if told else lambda _: None, progress=report)
+        run_study(made, rows, only=plan.only, say=message if told else lambda _: None, progress=report)
     if not told:
         return
     message(f"wrote study.json, study.md and study.png in {made.folder}")

@@ -54,6 +54,7 @@ def _options(settings: type, names: tuple[str, ...] = ()) -> Callable[[Command],
 def _common(command: Command) -> Command:
     for decorator in (
         click.option("--split", "split_file", type=FILE, help="Split file with train and valid. [default: made here]"),
+        click.option("--fold", help="Validate on this part of --split, train on the others."),
         click.option("--weights", default="none", show_default=True, help="none, imagenet, coco, or a file."),
         click.option("--out", type=FOLDER, required=True, help="Folder for checkpoints; a run there is gone on with."),
         click.option("--threads", default=0, help="Processor threads; 0: all."),
@@ -104,6 +105,7 @@ def train_detector(
     keep: Path | None,
     keep_split: Path | None,
     split_file: Path | None,
+    fold: str | None,
     weights: str,
     out: Path,
     threads: int,
@@ -117,6 +119,8 @@ def train_detector(
     """
     if init is None and keep is not None:
         raise click.UsageError("--keep goes with --init")
+    if init is not None and fold is not None:
+        raise click.UsageError("--fold is for a training from the start; with --init give parts train and valid")
     if init is not None and weights != "none":
         raise click.UsageError("--init and --weights are two ways to start; give one")
     runs = _runs(threads)
@@ -127,7 +131,7 @@ def train_detector(
     with runs.joined(), bars(shown=runs.is_first()) as report:
         if init is None:
             with runs.in_turn():
-                split = _split(manifest, split_file, out)
+                split = _split(manifest, split_file, out, fold)
             run, loop = runs.Run(out, weights), _settings(LoopSettings, options)
             checkpoint = runs.train_detector(manifest, split, run, settings=settings, loop=loop, progress=report)
         else:
@@ -167,6 +171,7 @@ def train_gate(
     films: Path | None,
     negatives: Path | None,
     split_file: Path | None,
+    fold: str | None,
     weights: str,
     out: Path,
     threads: int,
@@ -179,7 +184,7 @@ def train_gate(
     manifest = open_masks(place, films=films, negatives=negatives)
     with runs.joined(), bars(shown=runs.is_first()) as report:
         with runs.in_turn():
-            split = _split(manifest, split_file, out)
+            split = _split(manifest, split_file, out, fold)
         checkpoint = runs.train_gate(
             manifest,
             split,
@@ -209,7 +214,6 @@ Examples:
 )
 @click.option("--data", "place", type=PLACE, required=True, help="Data set with an outline for each bone.")
 @click.option("--films", type=PLACE, help="FracAtlas, if --data outlines its films.")
-@click.option("--fold", help="Validate on this part of --split, train on the others.")
 @_common
 @_options(BonesSettings)
 @click.pass_context
@@ -218,8 +222,8 @@ def train_bones(
     /,
     place: Path,
     films: Path | None,
-    fold: str | None,
     split_file: Path | None,
+    fold: str | None,
     weights: str,
     out: Path,
     threads: int,
@@ -236,10 +240,10 @@ def train_bones(
     manifest = open_masks(place, films=films)
     with runs.joined(), bars(shown=runs.is_first()) as report:
         with runs.in_turn():
-            split = _split(manifest, split_file, out)
+            split = _split(manifest, split_file, out, fold)
         checkpoint = runs.train_bones(
             manifest,
-            split.fold(fold) if fold else split,
+            split,
             runs.Run(out, weights),
             settings=_settings(BonesSettings, options),
             loop=_judged_last(context, _given(context, BONES_LOOP, options)),
@@ -277,13 +281,16 @@ def _judged_last(context: click.Context, loop: LoopSettings) -> LoopSettings:
     return loop if asked else replace(loop, evaluate_every=loop.epochs)
 
 
-def _split(manifest: Any, file: Path | None, out: Path) -> Any:
-    """The split of a file; or one made here and kept beside the run."""
+def _split(manifest: Any, file: Path | None, out: Path, fold: str | None = None) -> Any:
+    """The split of a file, or that which validates on one of its parts; or one made here and kept beside the run."""
     from osteon.datasets.split import Split
 
     kept = out / "split.json"
+    if fold and not file:
+        raise click.UsageError("--fold goes with --split")
     if file or kept.is_file():
-        return Split.read(file or kept)
+        read = Split.read(file or kept)
+        return read.fold(fold) if fold else read
     made = _made_split(manifest, _duplicates(manifest.cases))
     made.write(kept)
     return made

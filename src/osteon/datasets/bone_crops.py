@@ -22,6 +22,7 @@ from osteon.datasets.case import Case, Instance, Polygon
 from osteon.datasets.labels import FRACTURE_LABELS
 from osteon.datasets.masks import filled
 from osteon.findings import Bone, BoxXyxy
+from osteon.geometry import shared_px
 from osteon.preprocess import model_depth, stretch
 from osteon.radiograph import Pixels
 
@@ -185,11 +186,4 @@ def _painted(area: Sequence[Polygon]) -> tuple[NDArray[np.bool_], tuple[int, int
 
 def _share(window: NDArray[np.bool_], corner_xy_px: tuple[int, int], bone: Bone) -> float:
     """Share of an area's pixels that lie on the bone's mask."""
-    left, top = bone.corner_xy_px[0] - corner_xy_px[0], bone.corner_xy_px[1] - corner_xy_px[1]
-    height, width = bone.mask.shape
-    rows = slice(max(0, top), min(window.shape[0], top + height))
-    columns = slice(max(0, left), min(window.shape[1], left + width))
-    if rows.stop <= rows.start or columns.stop <= columns.start:
-        return 0.0
-    over = bone.mask[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-    return float(window[rows, columns][over].sum() / max(1, int(window.sum())))
+    return shared_px(window, corner_xy_px, bone.mask, bone.corner_xy_px) / max(1, int(np.count_nonzero(window)))

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteon.datasets.duplicates import Fingerprint, find_duplicates, groups_of
 from osteon.findings import Bone
@@ -110,7 +109,7 @@ def _mirrored(bone: Bone, width_px: int) -> Bone:
 
 def _agreements(first: Sequence[Bone], second: Sequence[Bone]) -> list[float]:
     """The IoU of each pair, greatest first, 0 where the labels differ; then 0 for each bone without a partner."""
-    overlaps = np.array([[mask_iou(one, two) for two in second] for one in first]).reshape(len(first), len(second))
+    overlaps = np.array([[one.iou(two) for two in second] for one in first]).reshape(len(first), len(second))
     pairs: list[float] = []
     left = overlaps.copy()
     while left.size and left.max() >= LEAST_PAIR_IOU:
@@ -119,26 +118,6 @@ def _agreements(first: Sequence[Bone], second: Sequence[Bone]) -> list[float]:
         pairs.append(float(overlaps[row, column]) if same else 0.0)
         left[row], left[:, column] = -1, -1
     return pairs + [0.0] * (len(first) + len(second) - 2 * len(pairs))
-
-
-def mask_iou(first: Bone, second: Bone) -> float:
-    """Intersection over union of two bones' masks, which need not lie in the same part of the picture."""
-    one, two = _extent(first), _extent(second)
-    lower, upper = np.maximum(one[0], two[0]), np.minimum(one[1], two[1])
-    if (upper <= lower).any():
-        return 0.0
-    both = int(np.count_nonzero(_part(first, lower, upper) & _part(second, lower, upper)))
-    return both / max(first.area_px + second.area_px - both, 1)
-
-
-def _extent(bone: Bone) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    corner = np.array(bone.corner_xy_px, np.int64)
-    return corner, corner + bone.mask.shape[::-1]
-
-
-def _part(bone: Bone, lower_xy: NDArray[np.int64], upper_xy: NDArray[np.int64]) -> NDArray[np.bool_]:
-    (x0, y0), (x1, y1) = lower_xy - bone.corner_xy_px, upper_xy - bone.corner_xy_px
-    return bone.mask[y0:y1, x0:x1]
 
 
 def rank(candidates: Sequence[Candidate], *, count: int) -> tuple[Ranked, ...]:

@@ -1,6 +1,7 @@
 """A bones model run over drawn cases: ONNX Runtime, the same code as in the pipeline, no torch."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -58,21 +59,28 @@ def record_bones(
         height_px, width_px = radiograph.height_px, radiograph.width_px
         boxes, scores, labels, masks = session.run(square.pixels)
         found = bones(boxes, scores, labels, masks, square.placement, names=card.labels, min_score=MIN_SCORE)
-        truth, ignored = drawn(case, (height_px, width_px))
         pictures.append(
-            Outlined(
-                case.name,
-                facts(case, height_px=height_px, width_px=width_px),
-                tuple(tight(bone, height_px, width_px) for bone in found),
-                truth,
-                ignored,
-                _bone_mask(gate(radiograph), (height_px, width_px)) if gate else None,
-                case.name in gate_saw if gate_saw is not None else None,
+            replace(
+                against_truth(case, found, height_px=height_px, width_px=width_px),
+                gate=_bone_mask(gate(radiograph), (height_px, width_px)) if gate else None,
+                gate_saw=case.name in gate_saw if gate_saw is not None else None,
             )
         )
     ref = session.ref
     origin = BoneOrigin(ref.name, ref.version, ref.sha256, card.labels, card.cut("bone"), MIN_SCORE, split_hash, part)
     return BoneRecords(origin, tuple(pictures))
+
+
+def against_truth(case: Case, found: Sequence[Bone], *, height_px: int, width_px: int) -> Outlined:
+    """A case's bones, found and drawn, on its picture of this size."""
+    truth, ignored = drawn(case, (height_px, width_px))
+    return Outlined(
+        case.name,
+        facts(case, height_px=height_px, width_px=width_px),
+        tuple(tight(bone, height_px, width_px) for bone in found),
+        truth,
+        ignored,
+    )
 
 
 def drawn(case: Case, shape: tuple[int, int]) -> tuple[tuple[Bone, ...], Mask]:

@@ -6,9 +6,6 @@ drawn (`truth`), the regions left out, and stage 1's mask. Masks are COCO's comp
 the crop whose upper left pixel is `corner`.
 """
 
-import gzip
-import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,9 +16,11 @@ import numpy as np
 from osteon.datasets.rle import coco_mask, coco_runs, compress, decompress
 from osteon.errors import InvalidDataset
 from osteon.evaluation.instances import Mask, Outlined
+from osteon.evaluation.record_files import DAMAGED, read_lines, write_lines
 from osteon.evaluation.records import Facts
 from osteon.findings import Bone
 
+KIND = "osteon_bones"
 SCHEMA_VERSION = 1
 
 
@@ -60,12 +59,7 @@ class BoneRecords:
 
 def write(records: BoneRecords, file: Path) -> None:
     """The records as a file, one that was there before replaced only when all is written."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lines = [{"osteon_bones": SCHEMA_VERSION} | asdict(records.origin), *map(_to_json, records.pictures)]
-    text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines).encode()
-    draft = file.with_name(file.name + ".draft")
-    draft.write_bytes(gzip.compress(text, mtime=0) if file.suffix == ".gz" else text)
-    draft.replace(file)
+    write_lines(file, KIND, SCHEMA_VERSION, asdict(records.origin), map(_to_json, records.pictures))
 
 
 def read(file: Path) -> BoneRecords:
@@ -75,14 +69,10 @@ def read(file: Path) -> BoneRecords:
         InvalidDataset: unreadable, or no records of this version.
     """
     try:
-        content = file.read_bytes()
-        text = gzip.decompress(content) if file.suffix == ".gz" else content
-        head, *lines = (json.loads(line) for line in text.splitlines() if line.strip())
-        if head.pop("osteon_bones") != SCHEMA_VERSION:
-            raise ValueError("another version")
+        head, lines = read_lines(file, KIND, SCHEMA_VERSION)
         origin = BoneOrigin(**head | {"labels": tuple(head["labels"])})
         return BoneRecords(origin, tuple(_from_json(line) for line in lines))
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except DAMAGED as error:
         raise InvalidDataset(
             f"{file.name} holds no records of bones", hint="write them with `osteon evaluate bones --records`"
         ) from error

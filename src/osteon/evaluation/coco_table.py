@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from osteon.datasets.labels import bone_class
 from osteon.datasets.rle import coco_runs, compress
 from osteon.errors import MissingExtra
 from osteon.evaluation.detection import Judged
-from osteon.evaluation.instances import ANY, Mask, Outlined, class_of, unknown_of
+from osteon.evaluation.instances import ANY, Mask, Outlined, unknown_of
 from osteon.findings import Bone
 
 NAMES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR1", "AR10", "AR100")
@@ -54,7 +55,7 @@ def mask_table(pictures: Sequence[Outlined], labels: Sequence[str] = ANY) -> dic
     for i, picture in enumerate(pictures):
         unknown = unknown_of(picture, labels)
         for bones, into in ((picture.truth, truths), (picture.found, rows)):
-            known = [bone for bone in bones if class_of(bone.label, labels) is not None]
+            known = [bone for bone in bones if bone_class(bone.label, labels) is not None]
             into += [_outline(i, bone, labels, unknown) for bone in known]
         truths += [_coded(unknown, i, category) | {"iscrowd": 1} for category in range(len(labels))]
     if not rows:
@@ -90,7 +91,7 @@ def mask_table(pictures: Sequence[Outlined], labels: Sequence[str] = ANY) -> dic
 def _outline(image: int, bone: Bone, labels: Sequence[str], unknown: Mask) -> dict[str, Any]:
     whole = bone.on(*unknown.shape)
     area = int(whole.sum())
-    label = class_of(bone.label, labels)
+    label = bone_class(bone.label, labels)
     coded = _coded(whole & ~unknown, image, list(labels).index(label or ""))
     share = int((whole & unknown).sum()) / area if area else 0.0
     return coded | {"score": float(bone.score), "neutral": float(share > 0.5), "iscrowd": 0}

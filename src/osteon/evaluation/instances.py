@@ -15,9 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from osteon.anatomy import BONE, IMPLANT
+from osteon.anatomy import BONE
+from osteon.datasets.labels import bone_class
 from osteon.evaluation.records import Facts
 from osteon.findings import Bone
+from osteon.geometry import shared_px
 
 Mask = NDArray[np.bool_]
 """(height, width) in image pixels."""
@@ -95,17 +97,6 @@ class Compared:
         return taken
 
 
-def class_of(label: str, labels: Sequence[str]) -> str | None:
-    """What a drawn label is to a model of these labels: itself, a bone, or None: neither class nor background.
-
-    >>> [class_of(label, ("bone", "radius")) for label in ("radius", "rib", "implant")]
-    ['radius', 'bone', None]
-    """
-    if label in labels:
-        return label
-    return BONE if BONE in labels and label != IMPLANT else None
-
-
 def compared(picture: Outlined, labels: Sequence[str] = ANY) -> dict[str, Compared]:
     """A picture's objects, class by class; by default all bones as one class, anatomy-blind.
 
@@ -126,8 +117,8 @@ def compared(picture: Outlined, labels: Sequence[str] = ANY) -> dict[str, Compar
 
 def unknown_of(picture: Outlined, labels: Sequence[str]) -> Mask:
     """(height, width) pixels that count neither way: ignored, or of no class, and no drawn object over them."""
-    drawn = [bone for bone in picture.truth if class_of(bone.label, labels) is not None]
-    no_class = [bone for bone in picture.truth if class_of(bone.label, labels) is None]
+    drawn = [bone for bone in picture.truth if bone_class(bone.label, labels) is not None]
+    no_class = [bone for bone in picture.truth if bone_class(bone.label, labels) is None]
     return (picture.ignored | picture.painted(no_class)) & ~picture.painted(drawn)
 
 
@@ -138,13 +129,13 @@ def overlaps(found: Sequence[Bone], truth: Sequence[Bone], counted: Mask) -> NDA
     shared = np.zeros((len(found), len(truth)), np.int64)
     for i, one in enumerate(cut[0]):
         for j, other in enumerate(cut[1]):
-            shared[i, j] = _shared(*one, *other)
+            shared[i, j] = shared_px(one[1], one[0].corner_xy_px, other[1], other[0].corner_xy_px)
     union = areas[0][:, None] + areas[1][None, :] - shared
     return np.asarray(shared / np.maximum(union, 1), np.float64)
 
 
 def _of(label: str, objects: Sequence[Bone], labels: Sequence[str]) -> list[Bone]:
-    return [bone for bone in objects if class_of(bone.label, labels) == label]
+    return [bone for bone in objects if bone_class(bone.label, labels) == label]
 
 
 def _crop(mask: Mask, bone: Bone) -> Mask:
@@ -156,17 +147,3 @@ def _crop(mask: Mask, bone: Bone) -> Mask:
 def _share(bone: Bone, region: Mask) -> float:
     area = int(bone.mask.sum())
     return float((bone.mask & _crop(region, bone)).sum() / area) if area else 0.0
-
-
-def _shared(one: Bone, one_mask: Mask, other: Bone, other_mask: Mask) -> int:
-    """Pixels of both."""
-    corners = np.array([one.corner_xy_px, other.corner_xy_px])
-    ends = corners + np.array([one_mask.shape[::-1], other_mask.shape[::-1]])
-    low, high = corners.max(axis=0), ends.min(axis=0)
-    if (high <= low).any():
-        return 0
-    (x0, y0), (x1, y1) = low, high
-    parts = [
-        mask[y0 - y : y1 - y, x0 - x : x1 - x] for mask, (x, y) in zip((one_mask, other_mask), corners, strict=True)
-    ]
-    return int((parts[0] & parts[1]).sum())

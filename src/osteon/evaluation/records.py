@@ -6,9 +6,6 @@ first (`found`: rows of x0, y0, x1, y1, score), the truth (`truth`: rows of x0, 
 whether the gate saw bone on it. Numbers read back as the float32 that were written.
 """
 
-import gzip
-import json
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,8 +17,10 @@ from numpy.typing import NDArray
 from osteon.datasets.case import Case
 from osteon.errors import InvalidDataset
 from osteon.evaluation.detection import Judged
+from osteon.evaluation.record_files import DAMAGED, read_lines, write_lines
 from osteon.inference.postprocess import Detections, suppressed
 
+KIND = "osteon_records"
 SCHEMA_VERSION = 1
 
 
@@ -98,12 +97,7 @@ def facts(case: Case, *, height_px: int, width_px: int) -> Facts:
 
 def write(records: Records, file: Path) -> None:
     """The records as a file, one that was there before replaced only when all is written."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lines = [{"osteon_records": SCHEMA_VERSION} | asdict(records.origin), *map(_to_json, records.pictures)]
-    text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines).encode()
-    draft = file.with_name(file.name + ".draft")
-    draft.write_bytes(gzip.compress(text, mtime=0) if file.suffix == ".gz" else text)
-    draft.replace(file)
+    write_lines(file, KIND, SCHEMA_VERSION, asdict(records.origin), map(_to_json, records.pictures))
 
 
 def read(file: Path) -> Records:
@@ -113,13 +107,9 @@ def read(file: Path) -> Records:
         InvalidDataset: unreadable, or no records of this version.
     """
     try:
-        content = file.read_bytes()
-        text = gzip.decompress(content) if file.suffix == ".gz" else content
-        head, *lines = (json.loads(line) for line in text.splitlines() if line.strip())
-        if head.pop("osteon_records") != SCHEMA_VERSION:
-            raise ValueError("another version")
+        head, lines = read_lines(file, KIND, SCHEMA_VERSION)
         return Records(Origin(**head), tuple(_from_json(line) for line in lines))
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except DAMAGED as error:
         raise InvalidDataset(
             f"{file.name} holds no records of a detector", hint="write them with `osteon evaluate detector --records`"
         ) from error

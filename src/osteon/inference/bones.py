@@ -65,15 +65,7 @@ def _same(bone: Bone, other: Bone) -> bool:
     less, more = sorted((bone.area_px, other.area_px))
     if less <= SAME_IOU * more:  # their IoU cannot be higher; large pictures are not looked at in vain
         return False
-    corners = np.array([bone.corner_xy_px, other.corner_xy_px])
-    ends = corners + np.array([bone.mask.shape[::-1], other.mask.shape[::-1]])
-    (x0, y0), (x1, y1) = corners.max(axis=0), ends.min(axis=0)
-    if x1 <= x0 or y1 <= y0:
-        return False
-    parts = [each.mask[y0 - y : y1 - y, x0 - x : x1 - x] for each, (x, y) in zip((bone, other), corners, strict=True)]
-    shared = np.count_nonzero(parts[0] & parts[1])
-    union = bone.area_px + other.area_px - shared
-    return bool(shared > SAME_IOU * union)
+    return bone.iou(other) > SAME_IOU
 
 
 def pasted(

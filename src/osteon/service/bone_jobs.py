@@ -1,19 +1,16 @@
 """What is done where bones were asked for: they are found on each page, and each fracture gets the one it lies on."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from osteon.findings import Bone, Findings, Fracture
 from osteon.inference.anchoring import anchored, demoted
-from osteon.inference.pipeline import Pipeline, decide
+from osteon.inference.pipeline import decide
 from osteon.service import bone_files, pictures
 from osteon.service.bones import BonesClaims, BonesTask
 from osteon.service.decoders import DecodedPage
-from osteon.service.intake import Reading
-from osteon.service.metrics import Metrics
-from osteon.service.store import AnalysisStore
 from osteon.service.work import Work
 
 
@@ -22,20 +19,7 @@ class BonesJob(Work[BonesTask]):
 
     of = "bones"
 
-    def __init__(
-        self,
-        store: AnalysisStore,
-        claims: BonesClaims,
-        pipeline: Pipeline,
-        metrics: Metrics,
-        reading: Reading,
-        *,
-        ended: Callable[[], None] = lambda: None,
-    ) -> None:
-        super().__init__(store, claims, metrics, ended=ended)
-        self._claims = claims
-        self._pipeline = pipeline
-        self._reading = reading
+    _claiming: BonesClaims
 
     def done(self, claim: BonesTask) -> bool:
         """Find the bones of each page, keep them, and note on which each fracture lies."""
@@ -44,12 +28,12 @@ class BonesJob(Work[BonesTask]):
         pages: list[dict[str, Any]] = []
         with self._reading.decoded(self._store.files, analysis) as file:
             for page, before in zip(file.pages, analysis.pages, strict=True):
-                self.go_on(self._claims.advance(claim, len(pages) / len(analysis.pages)), until)
+                self.go_on(self._claiming.advance(claim, len(pages) / len(analysis.pages)), until)
                 findings = self._page(page, before)
                 bone_files.save(self._store.files, claim.id, page.page, findings.bones or ())
                 pages.append(findings.to_json())
         self.go_on("held", until)
-        return self._claims.succeed(claim, pages)
+        return self._claiming.succeed(claim, pages)
 
     def _page(self, page: DecodedPage, before: Mapping[str, Any]) -> Findings:
         """The findings of a page and its bones; where the gate sees no bone, nobody looks for any."""

@@ -1,14 +1,10 @@
 """What is done with one claimed analysis: its pages are analysed, and the result is noted."""
 
 import time
-from collections.abc import Callable
 
-from osteon.inference.pipeline import Pipeline
 from osteon.service import pictures
 from osteon.service.claims import Claims
-from osteon.service.intake import Reading
-from osteon.service.metrics import Metrics
-from osteon.service.store import Analysis, AnalysisStore
+from osteon.service.store import Analysis
 from osteon.service.work import Work
 
 _READ = 0.1
@@ -22,24 +18,11 @@ class Job(Work[Analysis]):
 
     of = "analysis"
 
-    def __init__(
-        self,
-        store: AnalysisStore,
-        claims: Claims,
-        pipeline: Pipeline,
-        metrics: Metrics,
-        reading: Reading,
-        *,
-        ended: Callable[[], None] = lambda: None,
-    ) -> None:
-        super().__init__(store, claims, metrics, ended=ended)
-        self._claims = claims
-        self._pipeline = pipeline
-        self._reading = reading
+    _claiming: Claims
 
     def done(self, claim: Analysis) -> bool:
         """Analyse each page and note the findings; False where the claim is lost or shall be cancelled."""
-        return self._claims.succeed(claim, self._pages(claim))
+        return self._claiming.succeed(claim, self._pages(claim))
 
     def count(self, status: str) -> None:
         """Count an analysis that ended."""
@@ -47,12 +30,12 @@ class Job(Work[Analysis]):
 
     def _pages(self, claim: Analysis) -> list[dict[str, object]]:
         started = time.monotonic()
-        until = started + self._claims.settings.time_limit_seconds
+        until = started + self._claiming.settings.time_limit_seconds
         found: list[dict[str, object]] = []
         with self._reading.decoded(self._store.files, claim) as file:
             for page in file.pages:
                 if found or time.monotonic() - started > _NEWS_SECONDS:  # a claim of just now is held
-                    self.go_on(self._claims.advance(claim, 1 - (1 - _READ) / (len(found) + 1)), until)
+                    self.go_on(self._claiming.advance(claim, 1 - (1 - _READ) / (len(found) + 1)), until)
                 findings = self._pipeline.analyse(page.radiograph(), read_ms=page.read_ms)
                 pictures.save(self._store.files, claim.id, file, page, findings.bone)
                 self._metrics.analysed(findings)

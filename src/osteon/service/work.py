@@ -11,8 +11,10 @@ from typing import Generic, Protocol
 from sqlalchemy.exc import SQLAlchemyError
 
 from osteon.errors import AnalysisTimedOut, OsteonError
+from osteon.inference.pipeline import Pipeline
 from osteon.service import logs
 from osteon.service.claims import C, Claiming, Standing
+from osteon.service.intake import Reading
 from osteon.service.metrics import Metrics
 from osteon.service.settings import Settings
 from osteon.service.store import AnalysisStore
@@ -69,13 +71,22 @@ class Work(Generic[C]):
     """Whose end is told in the log."""
 
     def __init__(
-        self, store: AnalysisStore, claims: Claiming[C], metrics: Metrics, *, ended: Callable[[], None] = lambda: None
+        self,
+        store: AnalysisStore,
+        claims: Claiming[C],
+        pipeline: Pipeline,
+        metrics: Metrics,
+        reading: Reading,
+        *,
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
         """Work of one process; `ended` is told whenever something ended."""
         self._tell_ended = ended
         self._claiming = claims
         self._store = store
+        self._pipeline = pipeline
         self._metrics = metrics
+        self._reading = reading
         self._stopping = threading.Event()
         self._held: dict[str, int] = {}
         self._lock = threading.Lock()

@@ -22,7 +22,7 @@ from osteon.training.architectures import build, start
 from osteon.training.augment import Motion, random_affine, shade, warp
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.config import BoneJudgeSettings, LoopSettings
-from osteon.training.loop import Training, device
+from osteon.training.loop import Seeded, Training, by_start, device
 from osteon.training.runs import CALIBRATION_BATCHES, Run
 
 TASK = "bone-judge"
@@ -51,7 +51,7 @@ def view(crops: Crops, index: int, rng: np.random.Generator, settings: BoneJudge
     return np.stack([shade(rng, moved(grey)), *flat])
 
 
-class BoneJudgeTask:
+class BoneJudgeTask(Seeded):
     """Trains on broken bones and a fresh draw of whole ones each epoch; validates on all bones that are known."""
 
     name = TASK
@@ -129,22 +129,9 @@ class BoneJudgeTask:
         scores = judged(model, self.crops, self.valid).tolist()
         return bone_figures([self.crops.rows[i] for i in self.valid], scores)
 
-    def state(self) -> dict[str, Any]:
-        """Nothing: batches depend on the seed alone."""
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Nothing to take back."""
-
-    def merge(self, states: Sequence[dict[str, Any]]) -> None:
-        """Nothing to merge."""
-
     def groups(self, model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Pre-trained: the encoder, where it starts from other weights."""
-        if not self.pretrained:
-            return [], list(model.parameters())
-        known = [p for name, p in model.named_parameters() if name.startswith("encoder")]
-        return known, [p for name, p in model.named_parameters() if not name.startswith("encoder")]
+        return by_start(model, (lambda name: not name.startswith("encoder")) if self.pretrained else None)
 
 
 @torch.inference_mode()

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from osteon.anatomy import BONE, BONES, IMPLANT
 from osteon.datasets.case import Instance
-from osteon.datasets.masks import NOT_BONE, filled
+from osteon.datasets.labels import bone_class
+from osteon.datasets.masks import filled
 from osteon.errors import ConfigurationError
 from osteon.training.augment import Affine, Motion, erase, move, random_affine, shade, warp
 from osteon.training.config import BonesSettings
@@ -35,10 +36,9 @@ def class_names(classes: str) -> tuple[str, ...]:
 
 
 def class_of(label: str, names: tuple[str, ...]) -> int | None:
-    """The class of a label: its own, else that of any bone; None for what is no bone and has no class."""
-    if label in names:
-        return names.index(label)
-    return None if label.lower() in NOT_BONE else names.index(BONE)
+    """The index of a label's class; None for what has none."""
+    name = bone_class(label, names)
+    return None if name is None else names.index(name)
 
 
 @dataclass(frozen=True, eq=False)

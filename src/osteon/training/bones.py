@@ -11,17 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from osteon.datasets.case import Case
-from osteon.evaluation.bone_recording import drawn, tight
+from osteon.evaluation.bone_recording import against_truth
 from osteon.evaluation.instance_figures import Table, judge
 from osteon.evaluation.instances import Outlined
-from osteon.evaluation.records import facts
 from osteon.findings import Bone
 from osteon.inference.bones import bones
 from osteon.models.bone_criteria import BoneTargets
 from osteon.models.instances import Instances
 from osteon.training.bone_views import BoneView, class_names, class_of, view
 from osteon.training.config import BonesSettings, LoopSettings
-from osteon.training.loop import device
+from osteon.training.loop import Seeded, by_start, device
 from osteon.training.pictures import Picture
 
 LEAST_SCORE = 0.05
@@ -51,7 +50,7 @@ def drawn_share(cases: Sequence[Case], share: float, *, seed: int) -> list[Case]
     return [cases[i] for i in sorted(order[: max(1, round(share * len(cases)))])]
 
 
-class BonesTask:
+class BonesTask(Seeded):
     """Trains on outlined films, those with rare bones more often; validates on whole pictures."""
 
     name = "bones"
@@ -123,25 +122,9 @@ class BonesTask:
         figures = Table.of(judged).figures(np.ones(len(judged), np.int64))
         return {name: round(float(value), 4) for name, value in figures.items() if np.isfinite(value)}
 
-    def state(self) -> dict[str, Any]:
-        """Nothing: batches depend on the seed alone."""
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Nothing to take back."""
-
-    def merge(self, states: Sequence[dict[str, Any]]) -> None:
-        """Nothing to merge."""
-
     def groups(self, model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Pre-trained: all but the architecture's fresh layers, where the model starts from other weights."""
-        if not self.pretrained:
-            return [], list(model.parameters())
-        fresh = {id(p) for name, p in model.named_parameters() if name.startswith(FRESH)}
-        return (
-            [p for p in model.parameters() if id(p) not in fresh],
-            [p for p in model.parameters() if id(p) in fresh],
-        )
+        return by_start(model, (lambda name: name.startswith(FRESH)) if self.pretrained else None)
 
 
 def collated(views: Sequence[BoneView]) -> Batch:
@@ -160,15 +143,8 @@ def collated(views: Sequence[BoneView]) -> Batch:
 
 def outlined(picture: Picture, found: Sequence[Bone]) -> Outlined:
     """A picture's bones, found and drawn."""
-    height_px, width_px = picture.placement.height_px, picture.placement.width_px
-    truth, ignored = drawn(picture.case, (height_px, width_px))
-    return Outlined(
-        picture.case.name,
-        facts(picture.case, height_px=height_px, width_px=width_px),
-        tuple(tight(bone, height_px, width_px) for bone in found),
-        truth,
-        ignored,
-    )
+    placement = picture.placement
+    return against_truth(picture.case, found, height_px=placement.height_px, width_px=placement.width_px)
 
 
 @torch.inference_mode()

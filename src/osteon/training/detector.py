@@ -19,7 +19,7 @@ from osteon.models.criteria import DetectionTargets
 from osteon.training.architectures import DETECTORS
 from osteon.training.augment import Motion, erase, move, random_affine, shade, visible_box, warp
 from osteon.training.config import DetectorSettings, LoopSettings
-from osteon.training.loop import device
+from osteon.training.loop import by_start, device
 from osteon.training.pictures import Picture, mirrored
 
 IOU_THRESHOLD = 0.5
@@ -212,13 +212,7 @@ class DetectorTask:
 
     def groups(self, model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Pre-trained: all but the architecture's fresh layers, where the model starts from other weights."""
-        if not self.pretrained:
-            return [], list(model.parameters())
-        fresh = {id(p) for name, p in model.named_parameters() if name.startswith(self.family.fresh)}
-        return (
-            [p for p in model.parameters() if id(p) not in fresh],
-            [p for p in model.parameters() if id(p) in fresh],
-        )
+        return by_start(model, (lambda name: name.startswith(self.family.fresh)) if self.pretrained else None)
 
 
 def figures_of(model: nn.Module, pictures: Sequence[Picture], decode: Decode) -> dict[str, float]:

@@ -13,7 +13,7 @@ from osteon.evaluation.gate import GateReading, reading, separation
 from osteon.models.criteria import mask_loss
 from osteon.training.augment import Motion, erase, random_affine, shade, warp
 from osteon.training.config import GateSettings, LoopSettings
-from osteon.training.loop import device
+from osteon.training.loop import Seeded, by_start, device
 from osteon.training.masks import Target
 
 Batch = tuple[Tensor, Tensor]
@@ -36,7 +36,7 @@ def view(target: Target, rng: np.random.Generator, settings: GateSettings) -> tu
     return grey, wanted
 
 
-class GateTask:
+class GateTask(Seeded):
     """Trains on radiographs with bone masks and a draw of pictures without bone; validates on whole pictures."""
 
     name = "gate"
@@ -94,23 +94,9 @@ class GateTask:
         figures["selection"] = figures["dice"] + 0.25 * figures["turned_away"]
         return {name: round(value, 4) for name, value in figures.items()}
 
-    def state(self) -> dict[str, Any]:
-        """Nothing: batches depend on the seed alone."""
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Nothing to take back."""
-
-    def merge(self, states: Sequence[dict[str, Any]]) -> None:
-        """Nothing to merge."""
-
     def groups(self, model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Pre-trained: the encoder, where it starts from other weights."""
-        if not self.pretrained:
-            return [], list(model.parameters())
-        started = {id(p) for name, p in model.named_parameters() if name.startswith("encoder")}
-        known = [p for p in model.parameters() if id(p) in started]
-        return known, [p for p in model.parameters() if id(p) not in started]
+        return by_start(model, (lambda name: not name.startswith("encoder")) if self.pretrained else None)
 
 
 @torch.inference_mode()

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -60,6 +60,32 @@ class Task(Protocol[Batch]):
 
     def groups(self, model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """(pre-trained, new) parameters, which learn at different rates."""
+
+
+class Seeded:
+    """What a task is whose batches depend on the seed alone: it has no state, so there is none to restore or merge."""
+
+    def state(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing to take back."""
+
+    def merge(self, states: Sequence[dict[str, Any]]) -> None:
+        """Nothing to merge."""
+
+
+def by_start(model: nn.Module, fresh: Callable[[str], bool] | None) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """(pre-trained, new) parameters of a model.
+
+    Args:
+        model: whose.
+        fresh: by name, which are new; None: all are.
+    """
+    named = list(model.named_parameters())
+    known = [p for name, p in named if fresh is not None and not fresh(name)]
+    return known, [p for name, p in named if fresh is None or fresh(name)]
 
 
 def device() -> torch.device:
