@@ -65,3 +65,7 @@ def test_wrong_use_is_told(sets: tuple[Path, Path], tmp_path: Path) -> None:
     assert (done.status, "--keep goes with --init" in done.err) == (2, True)
     done = osteon(*words, "--init", DETECTOR_FILE, "--weights", "imagenet")
     assert (done.status, "give one" in done.err) == (2, True)
+    done = osteon(*words, "--fold", "fold1")
+    assert (done.status, "--fold goes with --split" in done.err) == (2, True)
+    done = osteon(*words, "--init", DETECTOR_FILE, "--fold", "fold1")
+    assert (done.status, "from the start" in done.err) == (2, True)
