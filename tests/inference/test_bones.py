@@ -118,7 +118,7 @@ class TestBones:
                 min_score=0.5,
             )
             assert bone.label == "ulna"
-            np.testing.assert_allclose(bone.box_xyxy_px, (width / 4, height / 2, width * 3 / 4, height), atol=0.01)
+            np.testing.assert_allclose(bone.box_xyxy_px, (width / 4, height / 2, width * 3 / 4, height), atol=1)
             drawn = np.zeros((height, width), bool)
             drawn[round(height / 2) :, round(width / 4) : round(width * 3 / 4)] = True
             assert (bone.on(height, width) ^ drawn).sum() <= 2 * (height + width)
@@ -133,6 +133,16 @@ class TestBones:
             Placement.fit(40, 36, side_px=40),
             **{"names": NAMES, "min_score": 0.5} | changes,
         )
+
+    def test_box_is_that_of_the_pixels(self) -> None:
+        """A model's mask covers more than the object."""
+        cells = np.zeros((1, 4, 4), np.float32)
+        cells[0, 1:3, 2] = 1
+        numbers = (np.array([value], np.float32) for value in (0.9, 0))
+        box, square = np.array([[4, 8, 8, 12]], np.float32), Placement.fit(40, 36, side_px=40)
+        (bone,) = bones(box, *numbers, cells, square, names=NAMES, min_score=0.5)
+        assert bone.box_xyxy_px == (6, 9, 7, 11)
+        assert bone.corner_xy_px == (6, 9) and bone.mask.all()
 
     def test_are_sorted_and_cut_by_score(self) -> None:
         boxes = [[2, 2, 20, 20], [2, 20, 20, 36], [20, 2, 36, 20]]

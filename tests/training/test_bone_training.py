@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,10 +23,18 @@ from osteon.datasets.split import Split
 from osteon.errors import ConfigurationError, InvalidDataset, ModelMismatch
 from osteon.inference.card import Card, OperatingPoint
 from osteon.inference.session import Session
-from osteon.models.bone_criteria import BoneTargets, PointPredictions, points_loss, region_loss
-from osteon.models.bones_csp import BonesCsp
-from osteon.models.criteria import assign
+from osteon.models.bone_criteria import (
+    BoneTargets,
+    PointPredictions,
+    own_points,
+    points_loss,
+    region_loss,
+    semantic_loss,
+)
+from osteon.models.bones_csp import STEPS, BonesCsp, MaskHead, with_margin
+from osteon.models.criteria import assign, distribution_loss
 from osteon.models.instances import MOST_INSTANCES, chosen
+from osteon.models.points import decode
 from osteon.models.regions import aligned, cropped
 from osteon.training.bone_export import export_bones
 from osteon.training.bone_release import bones_parity
@@ -165,6 +174,21 @@ class TestRegions:
         assert shares[1, :, 0].max() == 0 and shares[1, :, 3].min() == 1
 
 
+class TestMasks:
+    def test_are_the_classs_own(self) -> None:
+        """The same regions as another class give another mask, once the classes have learnt something of their own."""
+        torch.manual_seed(0)
+        head = MaskHead(3).eval()
+        fine, edges = torch.rand(2, 64, 14, 14), torch.rand(2, 32, 28, 28)
+        assert torch.equal(head(fine, edges, torch.tensor([0, 0])), head(fine, edges, torch.tensor([1, 2])))
+        torch.nn.init.constant_(head.by_class.bias[1:2].detach(), 5.0)
+        changed = head(fine, edges, torch.tensor([1, 2])) - head(fine, edges, torch.tensor([0, 0]))
+        assert torch.allclose(changed[0], torch.tensor(5.0), atol=1e-4) and not changed[1].any()
+
+    def test_reach_beyond_the_box(self) -> None:
+        assert with_margin(torch.tensor([[10.0, 20, 20, 60]])).tolist() == [[9.0, 16.0, 21.0, 64.0]]
+
+
 class TestChoice:
     def test_doubles_go_within_a_class_and_across(self) -> None:
         boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 10], [20, 0, 30, 10], [2, 0, 12, 10]])
@@ -179,7 +203,16 @@ class TestChoice:
 def said(logits: Tensor) -> PointPredictions:
     """Two points on a picture of 32 by 64 pixels, each of a cell of 32."""
     points = torch.tensor([[16.0, 16.0], [48.0, 16.0]])
-    return PointPredictions(logits, torch.zeros(1, 2, 4, 11), points, torch.tensor([32.0, 32.0]))
+    return PointPredictions(logits, torch.zeros(1, 2, 4, 11), points, torch.tensor([32.0, 32.0]), STEPS)
+
+
+def targets_of(*drawn: np.ndarray, labels: Sequence[int], ignored: np.ndarray | None = None) -> BoneTargets:
+    """The truth of one picture: objects drawn as 0 and 1, and their classes; boxes are not asked for."""
+    masks = torch.from_numpy(np.stack(drawn).astype(np.uint8))
+    region = torch.zeros(1, *masks.shape[1:], dtype=torch.uint8)
+    if ignored is not None:
+        region[0] = torch.from_numpy(ignored.astype(np.uint8))
+    return BoneTargets([torch.zeros(len(masks), 4)], [torch.tensor(labels)], [masks], region)
 
 
 class TestCriterion:
@@ -206,6 +239,53 @@ class TestCriterion:
         wants = logits.grad[0] < logits.grad[0].flip(1)
         assert wants.tolist() == [[True, False], [False, True]]
 
+    def test_cells_that_two_bones_share_answer_for_neither(self) -> None:
+        """Two bones side by side, 12 px apart: cells of 32 px hold both, those of 8 px one."""
+        masks = torch.zeros(2, 128, 64, dtype=torch.uint8)
+        masks[0, :, 32:42], masks[1, :, 54:64] = 1, 1
+        strides = torch.cat([torch.full((128 * 64 // s**2,), float(s)) for s in (8, 32)])
+        on = own_points(masks, strides)
+        fine, coarse = on[:, : 16 * 8].reshape(2, 16, 8), on[:, 16 * 8 :]
+        assert fine[0].any(0).tolist() == [False] * 4 + [True, True, False, False]
+        assert fine[1].any(0).tolist() == [False] * 6 + [True, True]
+        assert not coarse.any()
+
+    def test_cell_of_metal_and_bone_is_the_metals(self) -> None:
+        masks = torch.zeros(2, 64, 32, dtype=torch.uint8)
+        masks[0], masks[1, 16:48] = 1, 1
+        on = own_points(masks, torch.full((32,), 8.0)).reshape(2, 8, 4)
+        assert on[1, 2:6].all() and not on[1, :2].any() and not on[1, 6:].any()
+        assert not on[0, 2:6].any() and on[0, :2].all() and on[0, 6:].all()
+
+    def test_small_object_has_every_cell_that_it_touches(self) -> None:
+        masks = torch.zeros(2, 32, 32, dtype=torch.uint8)
+        masks[0, 6:10, 6:10], masks[1] = 1, 1
+        assert own_points(masks, torch.full((16,), 8.0))[0].nonzero()[:, 0].tolist() == [0, 1, 4, 5]
+
+    def test_semantic_loss_is_least_for_the_truth_and_leaves_ignored_cells_out(self) -> None:
+        bone, metal, nobody = np.zeros((3, 16, 16))
+        bone[:, :8], metal[4:8, 4:8], nobody[:, 12:] = 1, 1, 1
+        targets = targets_of(bone, metal, labels=(0, 1), ignored=nobody)
+        right = torch.from_numpy(np.stack([bone, bone, metal])[:, ::4, ::4].astype(np.float32) * 40 - 20)[None]
+        least = semantic_loss(right, targets, 4)
+        assert least < 0.1
+        elsewhere, wrong = right.clone(), right.clone()
+        elsewhere[..., 3] = 20.0
+        wrong[0, 2, 3, 1] = 20.0
+        assert semantic_loss(elsewhere, targets, 4) == least
+        assert semantic_loss(wrong, targets, 4) > least + 0.5
+
+    def test_edges_are_learnt_between_bins_that_are_unevenly_apart(self) -> None:
+        """The loss of a distance is least where the distribution's mean is that distance."""
+        steps = (0.0, 1.0, 3.0, 9.0)
+        for distance in (0.0, 0.5, 2.0, 6.0, 9.0):
+            bins = torch.zeros(1, 4, 4, requires_grad=True)
+            for _ in range(300):
+                loss = distribution_loss(bins, torch.full((1, 4), distance), steps=steps).sum()
+                bins = (bins - torch.autograd.grad(loss, bins)[0] * 4).detach().requires_grad_()
+            box = decode(bins[None], torch.tensor([[50.0, 50.0]]), torch.tensor([2.0]), steps=steps)
+            assert (box[0, 0, 2:] - 50 - 2 * distance).abs().max() < 0.4
+
     def test_shared_point_goes_to_the_smaller(self) -> None:
         points = torch.tensor([[16.0, 16.0], [48.0, 16.0]])
         boxes = torch.tensor([[0.0, 0, 64, 32], [0.0, 0, 64, 32]])
@@ -224,7 +304,7 @@ class TestCriterion:
 class TestTraining:
     def test_losses_of_every_part_are_written_and_fall(self, trained: tuple[Path, Checkpoint]) -> None:
         rows = [json.loads(line) for line in (trained[0] / "history.jsonl").read_text().splitlines()]
-        assert {"loss_score", "loss_box", "loss_edge", "loss_union", "loss_mask"} <= rows[0].keys()
+        assert {"loss_score", "loss_box", "loss_edge", "loss_semantic", "loss_mask"} <= rows[0].keys()
         assert rows[1]["loss_mask"] < rows[0]["loss_mask"]
         assert 0 <= rows[1]["ap50"] <= 1
 

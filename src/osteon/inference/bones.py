@@ -1,6 +1,7 @@
 """Outputs of a bones model -> single bones in image pixels. Training's evaluation and inference share this file.
 
-A model gives each object's mask as cells over the extent of its box; `pasted` brings them to the picture's pixels.
+A model gives each object's mask as cells over the extent of a box, which may be larger than the object; `pasted` brings
+them to the picture's pixels. The object's own box is that of its pixels.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from osteon.anatomy import IMPLANT
 from osteon.errors import ModelMismatch
 from osteon.findings import Bone
-from osteon.geometry import Boxes, Placement, clip
+from osteon.geometry import Boxes, Placement
 
 MASK_THRESHOLD = 0.5
 SAME_IOU = 0.5
@@ -33,7 +34,7 @@ def bones(
     lies on bone and is no double of it.
 
     Args:
-        boxes: (n, 4) in model pixels.
+        boxes: (n, 4) what the masks cover, in model pixels.
         scores: (n,) in [0, 1].
         labels: (n,) index into `names`.
         masks: (n, m, m) probabilities; cell (i, j) covers the box's part (j / m .. (j + 1) / m, i / m .. (i + 1) / m).
@@ -47,16 +48,27 @@ def bones(
     likely = np.flatnonzero(scores >= min_score)
     likely = likely[np.argsort(-scores[likely], kind="stable")]
     in_image = placement.to_image_unclipped(boxes)
-    shown = clip(in_image, placement.height_px, placement.width_px)
     found: list[Bone] = []
     for index in likely:
         mask, corner = pasted(masks[index], in_image[index], placement.height_px, placement.width_px)
         if mask.any():
-            x0, y0, x1, y1 = (float(value) for value in shown[index])
-            bone = Bone(_name(labels[index], names), float(scores[index]), (x0, y0, x1, y1), corner, mask)
+            mask, corner = _trimmed(mask, corner)
+            bone = Bone(_name(labels[index], names), float(scores[index]), _box(mask, corner), corner, mask)
             if not any(_same(bone, other) for other in found):
                 found.append(bone)
     return tuple(found)
+
+
+def _trimmed(mask: NDArray[np.bool_], corner_xy_px: tuple[int, int]) -> tuple[NDArray[np.bool_], tuple[int, int]]:
+    """A mask without the empty rows and columns around it, and its corner; it has a pixel."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    inner = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return inner, (corner_xy_px[0] + int(columns[0]), corner_xy_px[1] + int(rows[0]))
+
+
+def _box(mask: NDArray[np.bool_], corner_xy_px: tuple[int, int]) -> tuple[float, float, float, float]:
+    x, y = corner_xy_px
+    return float(x), float(y), float(x + mask.shape[1]), float(y + mask.shape[0])
 
 
 def _same(bone: Bone, other: Bone) -> bool:

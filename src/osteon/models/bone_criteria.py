@@ -10,6 +10,9 @@ from osteon.models.criteria import assign, complete_iou, distribution_loss
 from osteon.models.points import decode
 
 MASK_SHARE = 2.0
+OWN_SHARE = 0.7
+"""A cell is an object's own where so much of what is drawn in it is this object."""
+LEAST_OWN = 10
 
 
 class BoneTargets(NamedTuple):
@@ -63,28 +66,30 @@ class PointPredictions(NamedTuple):
         bins: (b, n, 4, k) logits of the distances left, top, right, bottom in strides.
         points_xy: (n, 2) model pixels.
         strides_px: (n,).
+        steps: distance of each of the k bins in strides.
     """
 
     logits: Tensor
     bins: Tensor
     points_xy: Tensor
     strides_px: Tensor
+    steps: tuple[float, ...]
 
 
 def points_loss(predictions: PointPredictions, targets: BoneTargets) -> dict[str, Tensor]:
     """Task-aligned scores and distribution boxes as in `criteria.detection_loss`, for several classes.
 
-    An object is answered for by points whose cell it touches. Points without an object inside an ignored region are
-    left out of the scores.
+    An object is answered for by points whose cell it has to itself, or, where those are few, by all whose cell it
+    touches; see `own_points`. Points without an object inside an ignored region are left out of the scores.
     """
     logits, bins = predictions.logits.float(), predictions.bins.float()
     points, strides = predictions.points_xy, predictions.strides_px
-    boxes = decode(bins, points, strides)
+    boxes = decode(bins, points, strides, steps=predictions.steps)
     wanted, known = torch.zeros_like(logits), torch.ones_like(logits)
     overlaps, edges, weights = [], [], []
     for i, (truth, labels) in enumerate(zip(targets.boxes_xyxy, targets.labels, strict=True)):
         scores = logits[i].detach().sigmoid()[:, labels].T if len(labels) else logits[i].detach().sigmoid()[:, 0]
-        on = _on(targets.masks[i], strides) if len(labels) else None
+        on = own_points(targets.masks[i], strides) if len(labels) else None
         assigned = assign(scores, boxes[i].detach(), points, truth, on=on)
         positive = assigned.truth >= 0
         known[i] = (positive | ~_inside(points, targets.ignored[i])).float()[:, None]
@@ -95,7 +100,7 @@ def points_loss(predictions: PointPredictions, targets: BoneTargets) -> dict[str
         goal, place, stride = truth[chosen], points[positive], strides[positive, None]
         distances = torch.cat([place - goal[:, :2], goal[:, 2:] - place], -1) / stride
         overlaps.append(1 - complete_iou(boxes[i][positive], goal))
-        edges.append(distribution_loss(bins[i][positive], distances))
+        edges.append(distribution_loss(bins[i][positive], distances, steps=predictions.steps))
         weights.append(assigned.score[positive])
     total = wanted.sum().clamp(min=1)
     entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
@@ -108,11 +113,30 @@ def points_loss(predictions: PointPredictions, targets: BoneTargets) -> dict[str
     }
 
 
-def _on(masks: Tensor, strides_px: Tensor) -> Tensor:
-    """(k, n) whether the cell of each point touches each of (k, h, w) masks; points as `points.grid` orders them."""
+def own_points(masks: Tensor, strides_px: Tensor) -> Tensor:
+    """(k, n) which points may answer for each of (k, h, w) masks; points as `points.grid` orders them.
+
+    Where objects overlap, pixels are the smaller one's. Points answer whose cell holds hardly another object: a large
+    cell between radius and ulna knows neither's edges. An object with fewer than `LEAST_OWN` such points has all whose
+    cell it touches.
+    """
     strides = [int(stride) for stride in strides_px.unique(sorted=True)]
-    cells = [functional.max_pool2d(masks[:, None].float(), stride, stride).flatten(1) for stride in strides]
-    return torch.cat(cells, 1) > 0
+    order = masks.flatten(1).sum(1).argsort()
+    above = masks[order].cumsum(0, dtype=torch.int32) - masks[order]
+    owned = torch.empty_like(masks)
+    owned[order] = masks[order] * (above == 0).to(masks.dtype)
+    touched, own = (_shares(m, strides) for m in (masks, owned))
+    alone = (own > OWN_SHARE * own.sum(0)) & (own > 0)
+    return torch.where(alone.sum(1, keepdim=True) >= LEAST_OWN, alone, touched > 0)
+
+
+def _shares(masks: Tensor, strides: list[int]) -> Tensor:
+    """(k, n) share of the cell of each point under (k, h, w) masks; each stride a multiple of the one before."""
+    cells, levels, finer = masks[:, None].float(), [], 1
+    for stride in strides:
+        cells, finer = functional.avg_pool2d(cells, stride // finer), stride
+        levels.append(cells.flatten(1))
+    return torch.cat(levels, 1)
 
 
 def _inside(points_xy: Tensor, ignored: Tensor) -> Tensor:
@@ -120,6 +144,32 @@ def _inside(points_xy: Tensor, ignored: Tensor) -> Tensor:
     x = points_xy[:, 0].long().clamp(0, ignored.shape[1] - 1)
     y = points_xy[:, 1].long().clamp(0, ignored.shape[0] - 1)
     return ignored[y, x] > 0
+
+
+def semantic_loss(logits: Tensor, targets: BoneTargets, stride: int) -> Tensor:
+    """Cross-entropy and Dice of (b, 1 + c, h, w) logits: the union of all objects, then that of each class.
+
+    Dice of a class is taken where the batch shows it. Cells that nobody could draw, and where nothing is drawn, are
+    left out.
+    """
+    height, width = targets.ignored.shape[1:]
+    drawn = logits.new_zeros(len(logits), logits.shape[1], height, width, dtype=torch.uint8)
+    for i, (masks, labels) in enumerate(zip(targets.masks, targets.labels, strict=True)):
+        for mask, label in zip(masks, labels, strict=True):
+            drawn[i, 0] |= mask
+            drawn[i, 1 + int(label)] |= mask
+    share = functional.avg_pool2d(drawn.float(), stride)
+    unknown = functional.avg_pool2d(targets.ignored[:, None].float(), stride)
+    known = ((unknown < 0.5) | (share[:, :1] > 0.5)).float()
+    entropy = functional.binary_cross_entropy_with_logits(logits, share, reduction="none") * known
+    shown = logits.sigmoid() * known
+    both, either = (shown * share).sum((0, 2, 3)), (shown.sum((0, 2, 3)) + (share * known).sum((0, 2, 3)))
+    dice = 1 - (2 * both + 1) / (either + 1)
+    present = (share.sum((0, 2, 3)) > 0).float()
+    present[0] = 1.0
+    by_class = (dice[1:] * present[1:]).sum() / present[1:].sum().clamp(min=1)
+    cells = known.sum().clamp(min=1)
+    return entropy[:, 0].sum() / cells + entropy[:, 1:].sum() / cells + dice[0] + by_class
 
 
 def region_loss(logits: Tensor, shares: Tensor, unknown: Tensor) -> Tensor:

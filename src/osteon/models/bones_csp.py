@@ -2,8 +2,12 @@
 
 The second stage is that of Mask R-CNN (He et al. 2017): regions aligned under boxes, a small convolutional network, a
 mask for each. Its proposals are those of the detector `nanocsp` (path aggregation, distributions of edge distances),
-which start from NanoDet-g's COCO weights, so that no second classification is needed. Masks are looked up in a map of
-stride 4 into which the pyramid is mixed; an auxiliary head learns the union of all bones there.
+which start from NanoDet-g's COCO weights, so that no second classification is needed. Masks are looked up in maps of
+stride 4, into which the pyramid is mixed, and of stride 2, for their edges; auxiliary outputs learn the union of all
+bones there, and of each class.
+
+Two things are told by class: a mask is the class's own, so that a plate and the bone beneath, or radius and ulna, which
+share a box, are kept apart. And masks reach beyond their box by `MARGIN`, so that an end that the box cut off is found.
 """
 
 from typing import NamedTuple, cast
@@ -11,8 +15,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from osteon.models.bone_criteria import BoneTargets, PointPredictions, points_loss, region_loss
-from osteon.models.criteria import mask_loss
+from osteon.models.bone_criteria import BoneTargets, PointPredictions, points_loss, region_loss, semantic_loss
 from osteon.models.csp import CHANNELS, STRIDES, ConvBlock, CspBackbone
 from osteon.models.instances import Instances, best_class, chosen
 from osteon.models.nanocsp import BINS, WIDTH, NanoCsp
@@ -22,40 +25,77 @@ from osteon.models.regions import aligned, cropped
 FINE_STRIDE = 4
 FINE_CHANNELS = 64
 MASK_CHANNELS = 96
+EDGE_STRIDE = 2
+EDGE_CHANNELS = 32
 COARSE_CELLS = 14
 MASK_CELLS = 28
+MARGIN = 0.1
+"""How far a mask reaches beyond its box on each side, as a share of the box."""
+STEPS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.5, 8.5, 11.5, 15.5, 21.0)
+"""Edge distances of the bins in strides: bones are long, and far from a point none has to be exact."""
 
 
 class Trunk(NamedTuple):
-    """The first stage: what the points say, and the (b, FINE_CHANNELS, h / 4, w / 4) map for masks."""
+    """The first stage.
+
+    Attributes:
+        points: what the points say.
+        fine: (b, FINE_CHANNELS, h / 4, w / 4) map for masks.
+        edges: (b, EDGE_CHANNELS, h / 2, w / 2) map for their edges.
+        semantic_logits: (b, 1 + classes, h / 4, w / 4), see `semantic_loss`; None where nobody asked.
+    """
 
     points: PointPredictions
     fine: Tensor
-    union_logits: Tensor
+    edges: Tensor
+    semantic_logits: Tensor | None
 
 
 class MaskHead(nn.Module):
-    """Regions of the fine map -> mask logits; looks at the whole region coarsely, then at its edges."""
+    """Regions of both maps -> mask logits of a class; looks at the whole region coarsely, then at its edges."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int) -> None:
         super().__init__()
         self.enter = ConvBlock(FINE_CHANNELS, MASK_CHANNELS)
         self.middle = nn.Sequential(*(ConvBlock(MASK_CHANNELS, MASK_CHANNELS) for _ in range(3)))
-        self.edges = ConvBlock(FINE_CHANNELS, MASK_CHANNELS, active=False)
+        self.edges = ConvBlock(EDGE_CHANNELS, MASK_CHANNELS, active=False)
         self.leave = ConvBlock(MASK_CHANNELS, MASK_CHANNELS)
-        self.logits = nn.Conv2d(MASK_CHANNELS, 1, 1)
+        self.shared = nn.Conv2d(MASK_CHANNELS, 1, 1)
+        self.by_class = nn.Conv2d(MASK_CHANNELS, classes, 1)
+        nn.init.zeros_(self.by_class.weight)
+        nn.init.zeros_(cast(Tensor, self.by_class.bias))
 
-    def forward(self, regions: Tensor) -> Tensor:
-        """(n, FINE_CHANNELS, MASK_CELLS, MASK_CELLS) regions -> (n, MASK_CELLS, MASK_CELLS) logits."""
-        x = self.middle(self.enter(nn.functional.avg_pool2d(regions, MASK_CELLS // COARSE_CELLS)))
+    def forward(self, fine: Tensor, edges: Tensor, labels: Tensor) -> Tensor:
+        """Mask logits.
+
+        Args:
+            fine: (n, FINE_CHANNELS, COARSE_CELLS, COARSE_CELLS) regions.
+            edges: (n, EDGE_CHANNELS, MASK_CELLS, MASK_CELLS) regions.
+            labels: (n,) class of each.
+
+        Returns:
+            (n, MASK_CELLS, MASK_CELLS): what all classes have in common, and what is the class's own.
+        """
+        x = self.middle(self.enter(fine))
         x = nn.functional.interpolate(x, scale_factor=float(MASK_CELLS // COARSE_CELLS), mode="bilinear")
-        x = self.leave(nn.functional.leaky_relu(x + self.edges(regions), 0.1))
-        return cast(Tensor, self.logits(x))[:, 0]
+        x = self.leave(nn.functional.leaky_relu(x + self.edges(edges), 0.1))
+        index = labels[:, None, None, None].expand(-1, 1, MASK_CELLS, MASK_CELLS)
+        return cast(Tensor, self.shared(x) + self.by_class(x).gather(1, index))[:, 0]
 
 
-def regions_of(fine: Tensor, boxes_xyxy: Tensor) -> Tensor:
-    """What the mask head looks at: the (1, FINE_CHANNELS, h, w) map under (n, 4) boxes in model pixels."""
-    return aligned(fine, boxes_xyxy, MASK_CELLS, side_px=(fine.shape[2] * FINE_STRIDE, fine.shape[3] * FINE_STRIDE))
+def with_margin(boxes_xyxy: Tensor) -> Tensor:
+    """(n, 4) boxes, larger by `MARGIN` on each side."""
+    more = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]) * MARGIN
+    return torch.cat([boxes_xyxy[:, :2] - more, boxes_xyxy[:, 2:] + more], 1)
+
+
+def regions_of(fine: Tensor, edges: Tensor, places_xyxy: Tensor) -> tuple[Tensor, Tensor]:
+    """What the mask head looks at: both maps of one picture under (n, 4) places in model pixels."""
+    side_px = (fine.shape[2] * FINE_STRIDE, fine.shape[3] * FINE_STRIDE)
+    return (
+        aligned(fine, places_xyxy, COARSE_CELLS, side_px=side_px),
+        aligned(edges, places_xyxy, MASK_CELLS, side_px=side_px),
+    )
 
 
 class BonesCsp(nn.Module):
@@ -72,13 +112,17 @@ class BonesCsp(nn.Module):
         self.fine_lateral = ConvBlock(CHANNELS[0] // 2, FINE_CHANNELS, 1, active=False)
         self.fine_top = ConvBlock(WIDTH, FINE_CHANNELS, 1, active=False)
         self.fine_mix = ConvBlock(FINE_CHANNELS, FINE_CHANNELS)
-        self.union_head = nn.Conv2d(FINE_CHANNELS, 1, 1)
-        self.mask_head = MaskHead()
+        self.fine_finer = ConvBlock(FINE_CHANNELS, EDGE_CHANNELS, 1, active=False)
+        self.fine_stem = ConvBlock(EDGE_CHANNELS, EDGE_CHANNELS, active=False)
+        self.fine_edges = ConvBlock(EDGE_CHANNELS, EDGE_CHANNELS)
+        self.semantic_head = nn.Conv2d(FINE_CHANNELS, 1 + classes, 1)
+        nn.init.constant_(cast(Tensor, self.semantic_head.bias), -3.0)
+        self.mask_head = MaskHead(classes)
         for head in self.class_heads:
             nn.init.constant_(cast(Tensor, head.bias), -4.6)  # prior probability 0.01
             nn.init.normal_(cast(Tensor, head.weight), std=0.01)
 
-    def forward(self, x: Tensor) -> Trunk:
+    def forward(self, x: Tensor, *, semantic: bool = False) -> Trunk:
         """The first stage of a batch."""
         features = self.backbone(x)
         levels = self._pyramid(features[2:])
@@ -93,8 +137,10 @@ class BonesCsp(nn.Module):
             strides.append(torch.full((len(middles),), float(stride), device=x.device))
         fine = self.fine_lateral(features[1]) + _resized(self.fine_top(levels[0]), features[1])
         fine = self.fine_mix(nn.functional.leaky_relu(fine, 0.1))
-        said = PointPredictions(torch.cat(logits, 1), torch.cat(bins, 1), torch.cat(points), torch.cat(strides))
-        return Trunk(said, fine, self.union_head(fine))
+        edges = self.fine_stem(features[0]) + _resized(self.fine_finer(fine), features[0])
+        edges = self.fine_edges(nn.functional.leaky_relu(edges, 0.1))
+        said = PointPredictions(torch.cat(logits, 1), torch.cat(bins, 1), torch.cat(points), torch.cat(strides), STEPS)
+        return Trunk(said, fine, edges, self.semantic_head(fine) if semantic else None)
 
     def _pyramid(self, features: list[Tensor]) -> list[Tensor]:
         fine, middle, coarse = (lateral(feature) for lateral, feature in zip(self.laterals, features, strict=True))
@@ -104,48 +150,60 @@ class BonesCsp(nn.Module):
         return [fine, middle, coarse + _resized(middle, coarse)]
 
     def losses(self, pixels: Tensor, targets: BoneTargets) -> dict[str, Tensor]:
-        """Named parts of the loss: `score`, `box`, `edge`, `union` and `mask`."""
-        trunk = self(pixels)
+        """Named parts of the loss: `score`, `box`, `edge`, `semantic` and `mask`."""
+        trunk = self(pixels, semantic=True)
         parts = points_loss(trunk.points, targets)
-        parts["union"] = mask_loss(trunk.union_logits.float(), _union(targets))
-        regions, shares, unknown = [], [], []
+        parts["semantic"] = semantic_loss(trunk.semantic_logits.float(), targets, FINE_STRIDE)
+        fine, edges, shares, unknown, labels = [], [], [], [], []
         for i in range(len(targets.boxes_xyxy)):
             moved, objects = targets.regions(i)
             if not len(moved):
                 continue
-            regions.append(regions_of(trunk.fine[i : i + 1], moved))
-            shares.append(cropped(targets.masks[i][objects], moved, MASK_CELLS))
+            places = with_margin(moved)
+            coarse, sharp = regions_of(trunk.fine[i : i + 1], trunk.edges[i : i + 1], places)
+            fine.append(coarse)
+            edges.append(sharp)
+            shares.append(cropped(targets.masks[i][objects], places, MASK_CELLS))
             side = (targets.ignored.shape[1], targets.ignored.shape[2])
-            unknown.append(aligned(targets.ignored[i][None, None], moved, MASK_CELLS, side_px=side)[:, 0])
-        if regions:
-            logits = self.mask_head(torch.cat(regions)).float()
+            unknown.append(aligned(targets.ignored[i][None, None], places, MASK_CELLS, side_px=side)[:, 0])
+            labels.append(targets.labels[i][objects])
+        if labels:
+            logits = self.mask_head(torch.cat(fine), torch.cat(edges), torch.cat(labels)).float()
             parts["mask"] = region_loss(logits, torch.cat(shares), torch.cat(unknown))
         else:
-            parts["mask"] = trunk.fine.sum() * 0
+            parts["mask"] = trunk.edges.sum() * 0
         return parts
 
     def boxes(self, trunk: Trunk) -> tuple[Tensor, Tensor]:
         """(b, n, 4) boxes in model pixels and (b, n, c) class scores in [0, 1], before suppression."""
         said = trunk.points
-        return decode(said.bins.float(), said.points_xy, said.strides_px), said.logits.float().sigmoid()
+        return decode(said.bins.float(), said.points_xy, said.strides_px, steps=STEPS), said.logits.float().sigmoid()
 
     def instances(self, pixels: Tensor) -> list[Instances]:
-        """The objects on each picture of a batch."""
+        """The objects on each picture of a batch; a box is what its mask covers, `MARGIN` included."""
         trunk = self(pixels)
         found = []
         for i, (boxes, by_class) in enumerate(zip(*self.boxes(trunk), strict=True)):
             scores, labels = best_class(by_class)
             kept = chosen(boxes, scores, labels)
+            places = with_margin(boxes[kept])
             masks = boxes.new_zeros(0, MASK_CELLS, MASK_CELLS)
             if len(kept):
-                masks = self.mask_head(regions_of(trunk.fine[i : i + 1], boxes[kept])).float().sigmoid()
-            found.append(Instances(boxes[kept], scores[kept], labels[kept], masks))
+                regions = regions_of(trunk.fine[i : i + 1], trunk.edges[i : i + 1], places)
+                masks = self.mask_head(*regions, labels[kept]).float().sigmoid()
+            found.append(Instances(places, scores[kept], labels[kept], masks))
         return found
 
     def load_nanodet(self, weights: dict[str, Tensor]) -> None:
-        """Start from a NanoDet-g detector trained on COCO: backbone, laterals, head convolutions and box outputs."""
+        """Start from a NanoDet-g detector trained on COCO: backbone, laterals, head convolutions and box outputs.
+
+        A trained `nanocsp` fracture detector serves as well.
+        """
         detector = NanoCsp()
-        detector.load_nanodet(weights)
+        if weights.keys() == detector.state_dict().keys():
+            detector.load_state_dict(weights)
+        else:
+            detector.load_nanodet(weights)
         mine = self.state_dict()
         shared = {
             name: value
@@ -153,15 +211,6 @@ class BonesCsp(nn.Module):
             if not name.startswith(("class_heads", "mask_head"))
         }
         self.load_state_dict({**mine, **shared})
-
-
-def _union(targets: BoneTargets) -> Tensor:
-    """(b, 1, h / 4, w / 4) share of each cell that is any object, -1 where nobody could draw and nothing is drawn."""
-    height, width = targets.ignored.shape[1:]
-    drawn = [masks.amax(0) if len(masks) else targets.ignored.new_zeros(height, width) for masks in targets.masks]
-    share = nn.functional.avg_pool2d(torch.stack(drawn)[:, None].float(), FINE_STRIDE)
-    unknown = nn.functional.avg_pool2d(targets.ignored[:, None].float(), FINE_STRIDE)
-    return torch.where((unknown >= 0.5) & (share <= 0.5), torch.full_like(share, -1.0), share)
 
 
 def _resized(source: Tensor, target: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Losses: task-aligned assignment with distribution boxes for detectors, cross-entropy with Dice for masks."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -105,11 +106,16 @@ def assign(
     return Assignment(truth, score)
 
 
-def distribution_loss(bins: Tensor, distances: Tensor) -> Tensor:
-    """(n,) cross-entropy of (n, 4, k) edge distributions with true distances (n, 4) in strides."""
-    distances = distances.clamp(0, bins.shape[-1] - 1.01)
-    lower = distances.long()
-    part = distances - lower
+def distribution_loss(bins: Tensor, distances: Tensor, *, steps: Sequence[float] | None = None) -> Tensor:
+    """(n,) cross-entropy of (n, 4, k) edge distributions with true distances (n, 4) in strides.
+
+    Args:
+        steps: distance of each bin, as in `points.decode`.
+    """
+    places = torch.tensor(range(bins.shape[-1]) if steps is None else steps, dtype=torch.float32, device=bins.device)
+    distances = distances.clamp(0, float(places[-1]) - 0.01)
+    lower = torch.searchsorted(places, distances, right=True) - 1
+    part = (distances - places[lower]) / (places[lower + 1] - places[lower])
     logs = functional.log_softmax(bins, -1)
     low = logs.gather(-1, lower[..., None])[..., 0]
     high = logs.gather(-1, lower[..., None] + 1)[..., 0]

@@ -18,7 +18,7 @@ class Instances(NamedTuple):
     """Objects on one picture, best first, in model pixels.
 
     Attributes:
-        boxes_xyxy: (n, 4).
+        boxes_xyxy: (n, 4) what the masks cover; may be larger than the object.
         scores: (n,) in [0, 1].
         labels: (n,) indices of classes.
         masks: (n, m, m) probabilities; cell (i, j) covers its share of the box.

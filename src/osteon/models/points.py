@@ -1,9 +1,10 @@
 """What anchor-free detectors say, and how it becomes boxes: a score and four edge distributions for each point.
 
 Distances are those of generalised focal loss (Li et al. 2020): each edge is the mean of a distribution over
-0..k - 1 strides.
+0..k - 1 strides, or over other distances where a model says so.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -28,10 +29,14 @@ class Predictions(NamedTuple):
     mask_logits: Tensor | None = None
 
 
-def decode(bins: Tensor, points_xy: Tensor, strides_px: Tensor) -> Tensor:
-    """(b, n, 4) boxes `[x0, y0, x1, y1]` in model pixels."""
-    steps = torch.arange(bins.shape[-1], dtype=bins.dtype, device=bins.device)
-    distances = (bins.softmax(-1) * steps).sum(-1) * strides_px[:, None]
+def decode(bins: Tensor, points_xy: Tensor, strides_px: Tensor, *, steps: Sequence[float] | None = None) -> Tensor:
+    """(b, n, 4) boxes `[x0, y0, x1, y1]` in model pixels.
+
+    Args:
+        steps: distance of each bin in strides; 0, 1, ... k - 1 where not given.
+    """
+    places = torch.tensor(range(bins.shape[-1]) if steps is None else steps, dtype=bins.dtype, device=bins.device)
+    distances = (bins.softmax(-1) * places).sum(-1) * strides_px[:, None]
     return torch.cat([points_xy - distances[..., :2], points_xy + distances[..., 2:]], -1)
 
 

@@ -15,7 +15,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 from torch import Tensor, nn
 
 from osteon.inference.card import METADATA_KEY, Card
-from osteon.models.bones_csp import MASK_CELLS, BonesCsp, Trunk, regions_of
+from osteon.models.bones_csp import MASK_CELLS, BonesCsp, Trunk, regions_of, with_margin
 from osteon.models.instances import ANY_CLASS_IOU, LEAST_SCORE, MOST_INSTANCES, SAME_CLASS_IOU, best_class
 from osteon.training.export import OPSET, forget_machine
 
@@ -24,50 +24,53 @@ _BESIDE = 1e6
 
 
 class FirstStage(nn.Module):
-    """Picture -> boxes, their best score and class, the scores by class, and the map for masks."""
+    """Picture -> boxes, their best score and class, the scores by class, and the maps for masks."""
 
     def __init__(self, model: BonesCsp) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """(1, 1, side, side) -> (1, n, 4), (n,), (n,) float labels, (1, c, n) zero but for the best class, map."""
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """(1, 1, side, side) -> (1, n, 4), (n,), (n,) float labels, (1, c, n) zero but for the best class, two maps."""
         trunk: Trunk = self.model(pixels)
         boxes, by_class = self.model.boxes(trunk)
         scores, labels = best_class(by_class[0])
         classes = torch.arange(by_class.shape[2])
         alone = torch.where(labels[None] == classes[:, None], scores[None], torch.zeros(()))
-        return boxes, scores, labels.float(), alone[None], trunk.fine
+        return boxes, scores, labels.float(), alone[None], trunk.fine, trunk.edges
 
 
 class SecondStage(nn.Module):
-    """The map and boxes -> masks."""
+    """The maps, boxes and their labels -> places a little larger than the boxes, and the masks there."""
 
     def __init__(self, model: BonesCsp) -> None:
         super().__init__()
         self.head = model.mask_head
 
-    def forward(self, fine: Tensor, boxes: Tensor) -> Tensor:
-        """(1, c, h, w) and (n, 4) in model pixels -> (n, MASK_CELLS, MASK_CELLS) probabilities."""
-        return cast(Tensor, self.head(regions_of(fine, boxes)).sigmoid())
+    def forward(self, fine: Tensor, edges: Tensor, boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps, (n, 4) in model pixels, (n,) float -> (n, 4), (n, MASK_CELLS, MASK_CELLS) probabilities."""
+        places = with_margin(boxes)
+        return places, cast(Tensor, self.head(*regions_of(fine, edges, places), labels.long())).sigmoid()
 
 
 def export_bones(model: BonesCsp, path: Path, card: Card) -> None:
     """Write the model, in evaluation mode, as ONNX with its card inside.
 
-    Outputs: `boxes` (1, n, 4) in model pixels, `scores` (1, n), `labels` (1, n) index into the card's labels, `masks`
-    (1, n, m, m) probabilities; best first, n may be 0.
+    Outputs: `boxes` (1, n, 4) what the masks cover, in model pixels, `scores` (1, n), `labels` (1, n) index into the
+    card's labels, `masks` (1, n, m, m) probabilities; best first, n may be 0.
     """
     model = model.eval()
     pixels = torch.rand(1, 1, card.side_px, card.side_px)
     with torch.inference_mode():
-        fine = model(pixels).fine.clone()
-    names = ["all_boxes", "all_scores", "all_labels", "by_class", "fine"]
+        trunk = model(pixels)
+        maps = (trunk.fine.clone(), trunk.edges.clone())
+    names = ["all_boxes", "all_scores", "all_labels", "by_class", "fine", "edges"]
     first = _exported(FirstStage(model), (pixels,), ["pixels"], names, None)
     boxes = torch.tensor([[0.0, 0.0, 32.0, 32.0], [8.0, 8.0, 64.0, 48.0]])
     some = torch.export.Dim("found", min=1, max=4 * MOST_INSTANCES)
-    shapes = {"fine": None, "boxes": {0: some}}
-    second = _exported(SecondStage(model), (fine, boxes), ["fine", "boxes"], ["masks"], shapes)
+    shapes = {"fine": None, "edges": None, "boxes": {0: some}, "labels": {0: some}}
+    inputs = (*maps, boxes, torch.zeros(2))
+    second = _exported(SecondStage(model), inputs, list(shapes), ["places", "masks"], shapes)
     onnx_model = _joined(first, compose.add_prefix(second, "masks/"))
     helper.set_model_props(onnx_model, {METADATA_KEY: card.to_json()})
     onnx.checker.check_model(onnx_model)
@@ -147,7 +150,9 @@ def _choice() -> tuple[list[onnx.TensorProto], list[onnx.NodeProto]]:
         node("Gather", ["survivor_scores", "keep"], ["final_scores"]),
         node("Gather", ["survivor_labels", "keep"], ["final_labels"]),
         node("Concat", ["final_boxes", "beside"], ["masks/boxes"], axis=0),
+        node("Concat", ["final_labels", "nothing"], ["masks/labels"], axis=0),
         node("Identity", ["fine"], ["masks/fine"]),
+        node("Identity", ["edges"], ["masks/edges"]),
     ]
 
 
@@ -156,7 +161,8 @@ def _ending() -> list[onnx.NodeProto]:
     node = helper.make_node
     return [
         node("Slice", ["masks/masks", "front", "last", "axis0"], ["final_masks"]),
-        node("Unsqueeze", ["final_boxes", "axis0"], ["boxes"]),
+        node("Slice", ["masks/places", "front", "last", "axis0"], ["final_places"]),
+        node("Unsqueeze", ["final_places", "axis0"], ["boxes"]),
         node("Unsqueeze", ["final_scores", "axis0"], ["scores"]),
         node("Unsqueeze", ["final_labels", "axis0"], ["labels"]),
         node("Unsqueeze", ["final_masks", "axis0"], ["masks"]),

@@ -26,7 +26,7 @@ from osteon.training.pictures import Picture
 LEAST_SCORE = 0.05
 SHOWN_SCORE = 0.4
 """Cut of the figures that need one, while none is chosen."""
-FRESH = ("class_heads", "fine_", "union_head", "mask_head", "rpn", "roi_heads", "fpn")
+FRESH = ("class_heads", "fine_", "semantic_head", "mask_head", "rpn", "roi_heads", "fpn")
 
 
 class Batch(NamedTuple):

@@ -111,8 +111,8 @@ class BonesSettings:
     canvas_px: int = 384
     settle_epochs: int = 3
     rotation_degrees: float = 30.0
-    scale_low: float = 0.6
-    scale_high: float = 1.5
+    scale_low: float = 0.5
+    scale_high: float = 1.35
     quarter_turn: float = 0.25
     repeat: float = 0.1
     share: float = 1.0
