@@ -20,9 +20,10 @@ from osteon.evaluation.instance_figures import report
 from osteon.evaluation.instance_tables import COLUMNS, markdown
 from osteon.evaluation.instances import Outlined
 from osteon.evaluation.plain import plain
+from osteon.inference.bones import Cuts
 
 LABELS = ("radius", "ulna", "implant")
-ORIGIN = BoneOrigin("drawn", "1", "ab", LABELS, 0.4, 0.02, "hash", "fold1")
+ORIGIN = BoneOrigin("drawn", "1", "ab", LABELS, Cuts(0.4, 0.3), 0.02, "hash", "fold1")
 LEFT, RIGHT = (5, 10, 15, 50), (30, 10, 40, 50)
 
 
@@ -48,7 +49,7 @@ def test_records_read_back_to_the_last_bit(name: str, tmp_path: Path) -> None:
             assert (one.label, one.score, one.box_xyxy_px) == (other.label, other.score, other.box_xyxy_px)
             assert one.corner_xy_px == other.corner_xy_px and np.array_equal(one.mask, other.mask)
     assert found.pictures[0].gate is not None and np.array_equal(found.pictures[0].gate, region(LEFT))
-    cuts = [0.4] * len(found.pictures)
+    cuts = [found.origin.cuts] * len(found.pictures)
     assert plain(report(found.pictures, LABELS, cuts, samples=3)) == plain(
         report(written.pictures, LABELS, cuts, samples=3)
     )
@@ -115,7 +116,7 @@ def fold(part: str, scores: Sequence[float], *, wrong: float) -> BoneRecords:
 
 def test_each_fold_is_cut_where_the_other_folds_are_best() -> None:
     found = bone_folds([fold("a", [0.9, 0.8], wrong=0.7), fold("b", [0.4, 0.35], wrong=0.1)], samples=5)
-    assert found["cut"]["cross_fitted"] == pytest.approx([0.35, 0.8], abs=2e-6)
+    assert [cuts["bone"] for cuts in found["cuts"]["cross_fitted"]] == pytest.approx([0.35, 0.8], abs=2e-6)
     a, b = found["folds"]
     assert (a["figures"]["recall"], a["figures"]["precision"]) == (1, 0.5)
     assert b["figures"]["recall"] == 0
@@ -127,7 +128,7 @@ def test_folds_pool_into_all_pictures() -> None:
     parts = [records(seed, f"fold{seed}") for seed in (1, 2, 3)]
     found = bone_folds(parts, samples=3)
     together = [each for part in parts for each in part.pictures]
-    cuts = [cut for cut in found["cut"]["cross_fitted"] for _ in range(8)]
+    cuts = [Cuts(**each) for each in found["cuts"]["cross_fitted"] for _ in range(8)]
     expected = report(together, LABELS, cuts, samples=3)
     assert found["pictures"] == 24
     assert plain(found["figures"]) == plain(expected["figures"])

@@ -70,7 +70,7 @@ def test_a_part_of_a_split_with_records_and_report(folder: Path, tmp_path: Path)
     answer = told(run(folder, *words, "--report", tmp_path / "report"))
     assert answer["split"] == {"hash": Split.read(folder / "folds.json").hash, "part": "fold1"}
     kept = bone_records.read(tmp_path / "fold1.jsonl.gz")
-    assert kept.origin.part == "fold1" and kept.origin.labels == LABELS and kept.origin.cut == 0.5
+    assert kept.origin.part == "fold1" and kept.origin.labels == LABELS and kept.origin.cuts == (0.5, 0.5)
     assert [each.name for each in kept.pictures] == ["film-0.png", "film-1.png"]
     found = kept.pictures[0].found[0]
     assert np.array_equal(found.on(SIDE_PX, SIDE_PX), kept.pictures[0].truth[0].on(SIDE_PX, SIDE_PX))
@@ -81,7 +81,7 @@ def test_a_part_of_a_split_with_records_and_report(folder: Path, tmp_path: Path)
 
 def test_another_cut_shows_less(folder: Path) -> None:
     figures = told(run(folder, "--cut", "0.8"))["figures"]
-    assert figures["cut"] == 0.8
+    assert figures["cuts"] == {"bone": 0.8, "metal": 0.8}
     assert (figures["figures"]["recall"], figures["figures"]["precision"]) == (0.5, 1)
 
 

@@ -10,15 +10,17 @@ from outlined_pictures import HEIGHT_PX, WIDTH_PX, bone, picture, random_picture
 
 from osteon.datasets.labels import bone_class
 from osteon.evaluation.coco_table import mask_table
-from osteon.evaluation.instance_figures import best_cut, by_class, report
+from osteon.evaluation.instance_figures import best_cut, best_cuts, by_class, report
 from osteon.evaluation.instances import ANY, MISS, NEUTRAL, Outlined, compared
+from osteon.inference.bones import Cuts
 
 LEFT, RIGHT = (5, 10, 15, 50), (30, 10, 40, 50)
 ANATOMY = ("radius", "ulna", "implant")
+HALF = Cuts(0.5, 0.5)
 
 
 def figures(*pictures: Outlined, labels: Sequence[str] = ANY, cut: float = 0.5) -> dict[str, float]:
-    return report(pictures, labels, [cut] * len(pictures), samples=5)["figures"]
+    return report(pictures, labels, [Cuts(cut, cut)] * len(pictures), samples=5)["figures"]
 
 
 class TestKnownAnswers:
@@ -102,7 +104,7 @@ class TestIgnoredRegions:
         truth = [bone(LEFT, label="radius"), bone(plate, label="implant")]
         boxes = [bone(plate, score=0.9), bone(LEFT, score=0.8)]
         assert figures(picture(boxes, truth))["precision"] == 1
-        strict, _ = by_class([picture(boxes, truth)], ("bone", "implant"), [0.5], samples=2)
+        strict, _ = by_class([picture(boxes, truth)], ("bone", "implant"), [HALF], samples=2)
         assert strict["bone"]["ap50"] == pytest.approx(0.5)
         assert strict["implant"]["ap50"] == 0
 
@@ -110,7 +112,7 @@ class TestIgnoredRegions:
 class TestClasses:
     def test_a_wrong_name_costs_by_class_and_not_anatomy_blind(self) -> None:
         shown = picture([bone(LEFT, label="ulna", score=0.9)], [bone(LEFT, label="radius")])
-        found = report([shown], ANATOMY, [0.5], samples=5)
+        found = report([shown], ANATOMY, [HALF], samples=5)
         assert (found["figures"]["ap50"], found["figures"]["class_ap50"]) == (1, 0)
         assert found["by_class"]["radius"]["drawn"] == 1
         assert math.isnan(found["by_class"]["ulna"]["ap50"])
@@ -129,6 +131,9 @@ class TestClasses:
         assert (found["ap50"], found["precision"], found["union_dice"]) == (1, 1, 1)
         assert found["implant_iou"] == pytest.approx(0.5)
         assert math.isnan(figures(shown)["implant_iou"])
+        hidden = report([shown], ANATOMY, [Cuts(0.5, 0.85)], samples=1)
+        assert (hidden["figures"]["recall"], hidden["figures"]["implant_iou"]) == (1, 0)
+        assert report([shown], ANATOMY, [Cuts(0.95, 0.5)], samples=1)["figures"]["implant_iou"] == pytest.approx(0.5)
         assert math.isnan(figures(picture([], [bone(LEFT, label="radius")]), labels=ANATOMY)["implant_iou"])
 
 
@@ -154,7 +159,7 @@ def test_by_body_part_each_has_its_own_figures_and_intervals() -> None:
         picture([bone(LEFT, score=0.9)], [bone(LEFT)], part="hand"),
         picture([], [bone(LEFT)], part="leg"),
     ]
-    found = report(pictures, ANY, [0.5, 0.5], samples=50)
+    found = report(pictures, ANY, [HALF, HALF], samples=50)
     parts = found["by_body_part"]
     assert (parts["hand"]["figures"]["ap50"], parts["leg"]["figures"]["ap50"]) == (1, 0)
     assert parts["hand"]["intervals"]["ap50"] == [1, 1]
@@ -164,8 +169,8 @@ def test_by_body_part_each_has_its_own_figures_and_intervals() -> None:
 
 def test_intervals_hold_their_figures_and_widen_with_fewer_pictures() -> None:
     pictures = random_pictures(3, count=30)
-    found = report(pictures, ANATOMY, [0.4] * 30, samples=60)
-    fewer = report(pictures[:8], ANATOMY, [0.4] * 8, samples=60)
+    found = report(pictures, ANATOMY, [Cuts(0.4, 0.4)] * 30, samples=60)
+    fewer = report(pictures[:8], ANATOMY, [Cuts(0.4, 0.4)] * 8, samples=60)
     for name, (low, high) in found["intervals"].items():
         if not math.isnan(low):
             assert low <= found["figures"][name] <= high, name
@@ -180,6 +185,16 @@ def test_the_best_cut_parts_right_from_wrong() -> None:
     ]
     assert best_cut([compared(each)["bone"] for each in pictures]) == pytest.approx(0.7, abs=2e-6)
     assert best_cut([compared(picture([], [bone(LEFT)]))["bone"]]) == 0.5
+
+
+def test_metal_has_a_cut_of_its_own() -> None:
+    plate = bone(RIGHT, label="implant", score=0.2)
+    pictures = [
+        picture([bone(LEFT, label="radius", score=0.8), plate], [bone(LEFT, label="radius"), plate]),
+        picture([bone(LEFT, label="radius", score=0.7), bone(LEFT, label="implant", score=0.1)], [bone(LEFT)]),
+    ]
+    assert best_cuts(pictures, ANATOMY) == pytest.approx((0.7, 0.2), abs=2e-6)
+    assert best_cuts(pictures, ("radius", "ulna")) == pytest.approx((0.7, 0.7), abs=2e-6)
 
 
 # Average precision once more: pixel sets, plain loops, no NumPy
@@ -229,7 +244,7 @@ def pixels(each) -> set[tuple[int, int]]:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_average_precision_is_that_of_plain_loops(seed: int) -> None:
     pictures = random_pictures(seed)
-    cuts = [0.5] * len(pictures)
+    cuts = [HALF] * len(pictures)
     found = report(pictures, ANATOMY, cuts, samples=1)
     plain = [plain_average_precision(pictures, ANY, "bone", t) for t in np.linspace(0.5, 0.95, 10)]
     assert 0.05 < plain[0] < 0.95
@@ -246,7 +261,7 @@ def test_average_precision_is_that_of_plain_loops(seed: int) -> None:
 def test_average_precision_is_that_of_faster_coco_eval(seed: int, labels: tuple[str, ...]) -> None:
     pictures = random_pictures(seed, count=20)
     table = mask_table(pictures, labels)
-    found = report(pictures, labels, [0.5] * len(pictures), samples=1)["figures"]
+    found = report(pictures, labels, [HALF] * len(pictures), samples=1)["figures"]
     prefix = "class_" if len(labels) > 1 else ""
     assert 0.05 < table["AP"] < table["AP50"] < 0.95
     assert table["AP50"] == pytest.approx(found[f"{prefix}ap50"], abs=6e-5)

@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 import models
+from osteon.anatomy import IMPLANT
 from osteon.errors import ModelMismatch
 from osteon.findings import Bone
 from osteon.geometry import Placement
@@ -205,6 +206,19 @@ class TestPipeline:
         faint = Radiograph(pixels, "", "")
         assert [bone.label for bone in pipeline.bones(faint)] == ["radius"]
         assert [bone.label for bone in pipeline.bones(faint, min_score=0.3)] == ["radius", "ulna"]
+
+    def test_metal_has_its_own_cut(self, pipeline: Pipeline, tmp_path: Path) -> None:
+        """The same model, its second bone called metal: shown where the card's cut of metal lets it."""
+        labels = tuple(IMPLANT if label == "carpals" else label for label in models.PARTS)
+        for least, shown in ((1.1, ["radius"]), (0.5, ["radius", IMPLANT])):
+            points = {"bone": OperatingPoint(0.5), "metal": OperatingPoint(least)}
+            card = models.bones_card(operating_points=points, labels=labels)
+            onnx.save(models.bones_model(card), str(tmp_path / "bones.onnx"))
+            made = replace(pipeline, instances=Lazy(lambda: Session(tmp_path / "bones.onnx", task="bones", threads=1)))
+            assert [bone.label for bone in made.bones(film())] == shown
+            visible, faint = made.bones_and_faint(film())
+            assert [bone.label for bone in visible] == shown
+            assert IMPLANT in [bone.label for bone in faint]
 
     def test_a_bone_too_faint_to_be_shown_still_tells_where_a_fracture_lies(
         self, pipeline: Pipeline, tmp_path: Path

@@ -1,6 +1,7 @@
 """Single bones: views, criterion, a miniature training, and the exported graph."""
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
+from osteon.anatomy import IMPLANT
 from osteon.cli.train import _given, _judged_last
 from osteon.cli.train import train_bones as command
 from osteon.datasets import synthetic
@@ -26,6 +28,8 @@ from osteon.inference.session import Session
 from osteon.models.bone_criteria import (
     BoneTargets,
     PointPredictions,
+    class_scores,
+    kinds,
     own_points,
     points_loss,
     region_loss,
@@ -38,7 +42,7 @@ from osteon.models.points import decode
 from osteon.models.regions import aligned, cropped
 from osteon.training.bone_export import export_bones
 from osteon.training.bone_release import bones_parity
-from osteon.training.bone_views import class_names, class_of, truth, view
+from osteon.training.bone_views import CLASSES, class_names, class_of, truth, view
 from osteon.training.bones import drawn_share, repeat_factors
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.config import BONES_LOOP, BonesSettings, LoopSettings
@@ -105,7 +109,9 @@ class TestClasses:
         assert "bone,implant" in raised.value.hint
 
 
-@pytest.mark.parametrize(("given", "judged"), [((), 40), (("--epochs", "60"), 60), (("--evaluate-every", "4"), 4)])
+@pytest.mark.parametrize(
+    ("given", "judged"), [((), BONES_LOOP.epochs), (("--epochs", "60"), 60), (("--evaluate-every", "4"), 4)]
+)
 def test_the_last_epoch_alone_is_judged_unless_asked_otherwise(given: tuple[str, ...], judged: int) -> None:
     words = ["--data", ".", "--out", "run", *given]
     context = command.make_context("bones", words)
@@ -200,10 +206,11 @@ class TestChoice:
         assert chosen(torch.tensor([[0.0, 0, 9, 9]]), torch.tensor([0.01]), torch.tensor([0])).tolist() == []
 
 
-def said(logits: Tensor) -> PointPredictions:
-    """Two points on a picture of 32 by 64 pixels, each of a cell of 32."""
+def said(logits: Tensor, names: Tensor | None = None) -> PointPredictions:
+    """Two points on a picture of 32 by 64 pixels, each of a cell of 32; one bone to name, where nothing is said."""
     points = torch.tensor([[16.0, 16.0], [48.0, 16.0]])
-    return PointPredictions(logits, torch.zeros(1, 2, 4, 11), points, torch.tensor([32.0, 32.0]), STEPS)
+    names = torch.zeros(1, 2, 1) if names is None else names
+    return PointPredictions(logits, names, torch.zeros(1, 2, 4, 11), points, torch.tensor([32.0, 32.0]), STEPS)
 
 
 def targets_of(*drawn: np.ndarray, labels: Sequence[int], ignored: np.ndarray | None = None) -> BoneTargets:
@@ -227,17 +234,44 @@ class TestCriterion:
         assert bool(logits.grad[0, 1].any()) == learnt
         assert logits.grad[0, 0].any()
 
-    def test_two_bones_of_one_box_have_each_its_own_point_and_class(self) -> None:
-        logits = torch.zeros(1, 2, 2, requires_grad=True)
+    def test_two_bones_of_one_box_have_each_its_own_point_and_name(self) -> None:
+        names = torch.zeros(1, 2, 2, requires_grad=True)
         masks = torch.zeros(2, 32, 64, dtype=torch.uint8)
         masks[0, :, :30], masks[1, :, 40:] = 1, 1
         boxes = torch.tensor([[0.0, 0, 62, 32], [1.0, 0, 64, 32]])
         region = torch.zeros(1, 32, 64, dtype=torch.uint8)
         targets = BoneTargets([boxes], [torch.tensor([0, 1])], [masks], region)
-        points_loss(said(logits), targets)["score"].backward()
+        points_loss(said(torch.zeros(1, 2, 1), names), targets)["name"].backward()
+        assert names.grad is not None
+        wants = names.grad[0] < names.grad[0].flip(1)
+        assert wants.tolist() == [[True, False], [False, True]]
+
+    def test_bone_and_metal_of_one_box_are_each_learnt_at_its_own_point(self) -> None:
+        """With two classes the last is metal: a kind of its own, and no name of a bone."""
+        logits, names = torch.zeros(1, 2, 2, requires_grad=True), torch.zeros(1, 2, 1, requires_grad=True)
+        masks = torch.zeros(2, 32, 64, dtype=torch.uint8)
+        masks[0, :, :30], masks[1, :, 40:] = 1, 1
+        boxes = torch.tensor([[0.0, 0, 62, 32], [1.0, 0, 64, 32]])
+        targets = BoneTargets([boxes], [torch.tensor([0, 1])], [masks], torch.zeros(1, 32, 64, dtype=torch.uint8))
+        points_loss(said(logits, names), targets)["score"].backward()
         assert logits.grad is not None
         wants = logits.grad[0] < logits.grad[0].flip(1)
         assert wants.tolist() == [[True, False], [False, True]]
+
+    def test_scores_of_classes_are_those_of_the_kind(self) -> None:
+        logits, names = torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 3.0, 3.0 - math.log(4)]])
+        scores = class_scores(logits, names)[0]
+        expected = [0.5 * math.exp(-2), 0.5, 0.125, 1 / (1 + math.exp(-2))]
+        assert torch.allclose(scores, torch.tensor(expected))
+        assert class_scores(torch.zeros(5, 1), torch.zeros(5, 1)).shape == (5, 1)
+
+    def test_metal_is_the_last_of_several_classes(self) -> None:
+        """`kinds` goes by it."""
+        for classes in CLASSES:
+            names = class_names(classes)
+            count, bones = kinds(len(names))
+            assert count == 1 + (IMPLANT in names)
+            assert IMPLANT not in names[:bones] and names[bones:] in ((), (IMPLANT,))
 
     def test_cells_that_two_bones_share_answer_for_neither(self) -> None:
         """Two bones side by side, 12 px apart: cells of 32 px hold both, those of 8 px one."""
@@ -304,7 +338,7 @@ class TestCriterion:
 class TestTraining:
     def test_losses_of_every_part_are_written_and_fall(self, trained: tuple[Path, Checkpoint]) -> None:
         rows = [json.loads(line) for line in (trained[0] / "history.jsonl").read_text().splitlines()]
-        assert {"loss_score", "loss_box", "loss_edge", "loss_semantic", "loss_mask"} <= rows[0].keys()
+        assert {"loss_score", "loss_name", "loss_box", "loss_edge", "loss_semantic", "loss_mask"} <= rows[0].keys()
         assert rows[1]["loss_mask"] < rows[0]["loss_mask"]
         assert 0 <= rows[1]["ap50"] <= 1
 
@@ -331,6 +365,8 @@ def talkative() -> BonesCsp:
     for head in model.class_heads:
         torch.nn.init.normal_(head.weight, std=0.5)
         torch.nn.init.constant_(head.bias, -2.0)
+    for head in model.name_heads:
+        torch.nn.init.normal_(head.weight, std=0.5)
     return model.eval()
 
 
@@ -373,7 +409,7 @@ class TestExport:
         biases = [value for value in model.graph.initializer if re.fullmatch(r".*class_heads\.\d\.bias", value.name)]
         assert biases, "equal ones may be stored once"
         for value in biases:
-            value.CopyFrom(numpy_helper.from_array(np.full(3, -50, np.float32), value.name))
+            value.CopyFrom(numpy_helper.from_array(np.full(2, -50, np.float32), value.name))
         onnx.save(model, str(tmp_path / "quiet.onnx"))
         answers = Session(tmp_path / "quiet.onnx", task="bones").run(np.zeros((96, 96), np.float32))
         assert [answer.shape for answer in answers] == [(0, 4), (0,), (0,), (0, 28, 28)]

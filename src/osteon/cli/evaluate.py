@@ -190,7 +190,7 @@ Examples:
 @click.option("--films", type=PLACE, help="FracAtlas, where --data outlines its films.")
 @click.option("--split", "split_file", type=FILE, help="Only the part of this split.")
 @click.option("--part", "--fold", "part", default="valid", show_default=True, help="Part of the split.")
-@click.option("--cut", type=click.FloatRange(0, 1), help="Least score shown. [default: the model card's]")
+@click.option("--cut", type=click.FloatRange(0, 1), help="Least score shown, of bone and metal. [default: the card's]")
 @click.option("--gate", type=FILE, help="Gate, whose mask is compared. [default: the installed one]")
 @click.option("--gate-split", type=FILE, help="Split that the gate was trained on, to tell which films it has seen.")
 @click.option("--records", "records_file", type=OUT, help="Keep all bones, found and drawn, in this file (.jsonl.gz).")
@@ -221,6 +221,7 @@ def evaluate_bones(
     from osteon.evaluation.bone_recording import record_bones
     from osteon.evaluation.instance_figures import report
     from osteon.evaluation.instance_tables import markdown
+    from osteon.inference.bones import Cuts
     from osteon.inference.pipeline import GATE_FILE, Pipeline
     from osteon.inference.session import Session
 
@@ -241,8 +242,8 @@ def evaluate_bones(
     if records_file:
         bone_records.write(kept, records_file)
         message(f"wrote {records_file}")
-    labels, shown_at = kept.origin.labels, kept.origin.cut if cut is None else cut
-    figures = report(kept.pictures, labels, [shown_at] * len(kept.pictures), samples=samples) | {"cut": shown_at}
+    labels, cuts = kept.origin.labels, kept.origin.cuts if cut is None else Cuts(cut, cut)
+    figures = report(kept.pictures, labels, [cuts] * len(kept.pictures), samples=samples) | {"cuts": cuts._asdict()}
     if coco:
         figures["coco"] = _coco_of_masks(kept.pictures, labels)
     if folder:

@@ -78,9 +78,8 @@ def prelabel(
 
     pipeline = Pipeline.bundled(gate=gate or GATE_FILE, bones=bones)
     card = pipeline.bones_session().card
-    least = card.cut("bone") if min_score is None else min_score
     films = _films(place, format_name, images, out / labels.IMAGES)
-    finder = partial(_bones, pipeline, least=least)
+    finder = partial(_bones, pipeline, min_score=min_score)
     with bars() as report:
         progress = partial(report, "finding bones")
         made = labels.prelabel(films, finder, doubts=bool(select), progress=progress)
@@ -95,10 +94,10 @@ def prelabel(
     ctx.exit(1 if made.failures else 0)
 
 
-def _bones(pipeline: "Pipeline", radiograph: "Radiograph", *, least: float) -> "tuple[Bone, ...] | None":
+def _bones(pipeline: "Pipeline", radiograph: "Radiograph", *, min_score: float | None) -> "tuple[Bone, ...] | None":
     if not pipeline.bone(radiograph).present:
         return None
-    return pipeline.bones(radiograph, min_score=least)
+    return pipeline.bones(radiograph, min_score=min_score)
 
 
 def _films(place: Path, format_name: str, images: Path | None, written: Path) -> list["Case"]:

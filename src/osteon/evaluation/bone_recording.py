@@ -16,7 +16,7 @@ from osteon.evaluation.instances import Mask, Outlined
 from osteon.evaluation.judge import Progress, squares
 from osteon.evaluation.records import facts
 from osteon.findings import Bone, BoneEvidence
-from osteon.inference.bones import bones
+from osteon.inference.bones import Cuts, bones
 from osteon.inference.session import Session
 from osteon.radiograph import Radiograph
 
@@ -67,7 +67,7 @@ def record_bones(
             )
         )
     ref = session.ref
-    origin = BoneOrigin(ref.name, ref.version, ref.sha256, card.labels, card.cut("bone"), MIN_SCORE, split_hash, part)
+    origin = BoneOrigin(ref.name, ref.version, ref.sha256, card.labels, Cuts.of(card), MIN_SCORE, split_hash, part)
     return BoneRecords(origin, tuple(pictures))
 
 

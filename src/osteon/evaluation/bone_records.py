@@ -1,6 +1,6 @@
 """Outlined bones of a model on a data set, kept in a file with the truth, so that folds need no second run.
 
-JSON lines, gzipped where the name ends in `.gz`. The first line is the origin: model, its labels and cut, split. Each
+JSON lines, gzipped where the name ends in `.gz`. The first line is the origin: model, its labels and cuts, split. Each
 further line is a picture: its name, what is known of it, every object that was found, best first (`found`), those
 drawn (`truth`), the regions left out, and stage 1's mask. Masks are COCO's compressed run lengths; an object's covers
 the crop whose upper left pixel is `corner`.
@@ -19,9 +19,10 @@ from osteon.evaluation.instances import Mask, Outlined
 from osteon.evaluation.record_files import DAMAGED, read_lines, write_lines
 from osteon.evaluation.records import Facts
 from osteon.findings import Bone
+from osteon.inference.bones import Cuts
 
 KIND = "osteon_bones"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class BoneOrigin:
         version: likewise.
         sha256: of the model file, or "".
         labels: that the model tells apart.
-        cut: least score shown, as the model's card has it.
+        cuts: least scores shown, as the model's card has them.
         min_score: what scores less was dropped.
         split_hash: of the split that the pictures are from, or "".
         part: of that split, e.g. "fold1".
@@ -43,7 +44,7 @@ class BoneOrigin:
     version: str
     sha256: str
     labels: tuple[str, ...]
-    cut: float
+    cuts: Cuts
     min_score: float
     split_hash: str = ""
     part: str = ""
@@ -70,7 +71,7 @@ def read(file: Path) -> BoneRecords:
     """
     try:
         head, lines = read_lines(file, KIND, SCHEMA_VERSION)
-        origin = BoneOrigin(**head | {"labels": tuple(head["labels"])})
+        origin = BoneOrigin(**head | {"labels": tuple(head["labels"]), "cuts": Cuts(*head["cuts"])})
         return BoneRecords(origin, tuple(_from_json(line) for line in lines))
     except DAMAGED as error:
         raise InvalidDataset(

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from osteon.evaluation.bone_records import BoneRecords
-from osteon.evaluation.instance_figures import best_cut, report
+from osteon.evaluation.instance_figures import best_cuts, report
 from osteon.evaluation.instance_tables import COLUMNS, LEGEND, cell, number
-from osteon.evaluation.instances import ANY, compared
 from osteon.evaluation.plain import plain
 
 Figures = Mapping[str, Any]
@@ -17,10 +16,10 @@ NOT_RUN = "not run"
 
 
 def measure(kept: BoneRecords, *, samples: int) -> dict[str, Any]:
-    """A row's figures as JSON, shown at the cut with the highest F1 on these very pictures, alike for all rows."""
-    cut = best_cut([compared(picture)[ANY[0]] for picture in kept.pictures])
-    found = report(kept.pictures, kept.origin.labels, [cut] * len(kept.pictures), samples=samples)
-    told: dict[str, Any] = plain(found | {"cut": cut, "labels": list(kept.origin.labels)})
+    """A row's figures as JSON, shown at the cuts with the highest F1 on these very pictures, alike for all rows."""
+    cuts = best_cuts(kept.pictures, kept.origin.labels)
+    found = report(kept.pictures, kept.origin.labels, [cuts] * len(kept.pictures), samples=samples)
+    told: dict[str, Any] = plain(found | {"cuts": cuts._asdict(), "labels": list(kept.origin.labels)})
     return told
 
 

@@ -16,7 +16,7 @@ from osteon.evaluation.judge import Progress, squares
 from osteon.evaluation.operating_points import at_cut
 from osteon.findings import Bone
 from osteon.inference.anchoring import FAINT_SCORE, LEAST_COVER, cover
-from osteon.inference.bones import bones
+from osteon.inference.bones import Cuts, bones
 from osteon.inference.postprocess import Detections
 from osteon.inference.session import Session
 
@@ -58,7 +58,7 @@ def record_covers(
     """
     card, known = session.card, {picture.name: picture for picture in pictures}
     chosen = [case for case in cases if case.name in known]
-    least = min(FAINT_SCORE, card.cut("bone")) if min_score is None else min_score
+    least = min(FAINT_SCORE, *Cuts.of(card)) if min_score is None else min_score
     done = []
     for case, _, square in squares(chosen, card.side_px, progress):
         boxes, scores, labels, masks = session.run(square.pixels)

@@ -1,8 +1,9 @@
 """Figures of a bones model: average precision of masks, IoU of matched bones, metal, Dice of the union, by body part.
 
 All bones are one class (anatomy-blind) but in the figures by class. "Matched" bones are those shown (at or over the
-cut) that hit a drawn one at IoU 0.5; `all_iou_mean` counts every drawn bone, with 0 for one that nothing hit. Intervals
-are percentiles of a bootstrap over pictures: bones are matched once, a sample is a weight for each picture.
+cut of bone; metal has its own) that hit a drawn one at IoU 0.5; `all_iou_mean` counts every drawn bone, with 0 for one
+that nothing hit. Intervals are percentiles of a bootstrap over pictures: bones are matched once, a sample is a weight
+for each picture.
 """
 
 import math
@@ -17,6 +18,7 @@ from osteon.anatomy import IMPLANT
 from osteon.evaluation.bootstrap import COCO_IOUS, Interval, Ranking, Weights, drawn_weights, percentile
 from osteon.evaluation.instances import ANY, MISS, NEUTRAL, Compared, Outlined, compared, unknown_of
 from osteon.evaluation.segmentation import dice_and_iou
+from osteon.inference.bones import Cuts
 
 GROUP_SAMPLES = 300
 """Of the bootstrap, for groups and classes."""
@@ -30,7 +32,7 @@ class Judgement:
     Attributes:
         compared: its bones, anatomy-blind.
         matches: by IoU threshold, as `Compared.match` gives them.
-        cut: least score shown.
+        cut: least score of its class shown.
         values: Dice and IoU of the whole picture by name; NaN where it has none.
     """
 
@@ -52,16 +54,16 @@ class Judgement:
         return int(((self.compared.scores >= self.cut) & (self.matches[0.5] != NEUTRAL)).sum())
 
 
-def judge(picture: Outlined, labels: Sequence[str], cut: float) -> Judgement:
-    """Match a picture's bones, and measure its unions at the cut."""
+def judge(picture: Outlined, labels: Sequence[str], cuts: Cuts) -> Judgement:
+    """Match a picture's bones, and measure its unions at the cuts."""
     bones = compared(picture)[ANY[0]]
     matches = {threshold: bones.match(iou_threshold=threshold) for threshold in COCO_IOUS}
-    return Judgement(bones, matches, cut, _unions(picture, labels, cut))
+    return Judgement(bones, matches, cuts.bone, _unions(picture, labels, cuts))
 
 
-def _unions(picture: Outlined, labels: Sequence[str], cut: float) -> dict[str, float]:
+def _unions(picture: Outlined, labels: Sequence[str], cuts: Cuts) -> dict[str, float]:
     """Dice of the union of bones and of stage 1 against the drawn union, and IoU of metal where metal was drawn."""
-    shown = [bone for bone in picture.found if bone.score >= cut]
+    shown = [bone for bone in picture.found if cuts.show(bone)]
     (found, metal), (truth, drawn_metal) = (
         (
             picture.painted([b for b in side if b.label != IMPLANT]),
@@ -155,6 +157,14 @@ def median(values: Numbers, counts: Weights) -> float:
     return float((values[low] + values[high]) / 2)
 
 
+def best_cuts(pictures: Sequence[Outlined], labels: Sequence[str]) -> Cuts:
+    """The best cut of all bones, whatever their names, and that of metal; one for both where metal is no class."""
+    bone = best_cut([compared(picture)[ANY[0]] for picture in pictures])
+    if IMPLANT not in labels:
+        return Cuts(bone, bone)
+    return Cuts(bone, best_cut([compared(picture, labels, only=IMPLANT)[IMPLANT] for picture in pictures]))
+
+
 def best_cut(bones: Sequence[Compared]) -> float:
     """The score at and over which precision and recall (IoU 0.5) are best balanced: highest F1; 0.5 if nothing hits."""
     matches = [each.match(iou_threshold=0.5) for each in bones]
@@ -168,17 +178,17 @@ def best_cut(bones: Sequence[Compared]) -> float:
 
 
 def report(
-    pictures: Sequence[Outlined], labels: Sequence[str], cuts: Sequence[float], *, samples: int = 1000
+    pictures: Sequence[Outlined], labels: Sequence[str], cuts: Sequence[Cuts], *, samples: int = 1000
 ) -> dict[str, Any]:
     """All figures with 95% intervals, by body part and, where the model tells classes apart, by class, as JSON.
 
     Args:
         pictures: found and drawn, at least one.
         labels: that the model tells apart.
-        cuts: least score shown, for each picture.
+        cuts: least scores shown, for each picture.
         samples: of the bootstrap; groups take at most 300.
     """
-    judged = [judge(picture, labels, cut) for picture, cut in zip(pictures, cuts, strict=True)]
+    judged = [judge(picture, labels, shown_at) for picture, shown_at in zip(pictures, cuts, strict=True)]
     found = _told(pictures, judged, samples)
     fewer = min(samples, GROUP_SAMPLES)
     parts = sorted({picture.facts.body_part for picture in pictures})
@@ -217,7 +227,7 @@ def intervals(table: Table, count: int, *, samples: int, seed: int = 0) -> dict[
 
 
 def by_class(
-    pictures: Sequence[Outlined], labels: Sequence[str], cuts: Sequence[float], *, samples: int
+    pictures: Sequence[Outlined], labels: Sequence[str], cuts: Sequence[Cuts], *, samples: int
 ) -> tuple[dict[str, dict[str, Any]], Interval]:
     """Average precision of each class, its matched IoU at the cut, and how many were drawn; NaN where none was.
 
@@ -232,7 +242,8 @@ def by_class(
         rankings = {t: ranking(bones, taken, t) for t, taken in matches.items()}
         drawn = int(rankings[0.5].truths.sum())
         precisions = [rankings[t].average_precisions(once)[t] for t in COCO_IOUS] if drawn else [math.nan]
-        judged = [Judgement(b, {0.5: m}, cut, {}) for b, m, cut in zip(bones, matches[0.5], cuts, strict=True)]
+        least = [shown_at.least(label) for shown_at in cuts]
+        judged = [Judgement(b, {0.5: m}, cut, {}) for b, m, cut in zip(bones, matches[0.5], least, strict=True)]
         overlaps = np.concatenate([each.matched_iou for each in judged])
         rng = np.random.default_rng(0)
         sampled = np.array([_sampled(rankings[0.5], drawn_weights(alike, rng)) for _ in range(samples)])

@@ -52,14 +52,18 @@ def by_class(rows: Figures) -> list[str]:
 
 def _folds(found: Figures) -> list[str]:
     names = [name for name in COLUMNS if name in found["mean"]]
-    lines = _head("fold", ["pictures", "cut", *(COLUMNS[name] for name in names)])
+    lines = _head("fold", ["pictures", "cut", "cut of metal", *(COLUMNS[name] for name in names)])
     for row in found["folds"]:
-        cells = [row["fold"], str(row["pictures"]), f"{row['cut']:.2f}"]
+        cells = [row["fold"], str(row["pictures"]), *(f"{cut:.2f}" for cut in row["cuts"].values())]
         lines.append(_line(cells + [number(row["figures"][name]) for name in names]))
     spread = found["spread"]
     told = [f"{found['mean'][name]:.3f} ± {spread[name]:.3f}" if name in spread else "–" for name in names]
-    cut = f"Each fold is cut where the other folds are best; all of them are at {found['cut']['all']:.3f}."
-    return [*lines, _line(["mean ± sd", "", "", *told]), "", cut]
+    best = found["cuts"]["all"]
+    cut = (
+        f"Each fold is cut where the other folds are best; all of them are at {best['bone']:.3f}, "
+        f"metal at {best['metal']:.3f}."
+    )
+    return [*lines, _line(["mean ± sd", "", "", "", *told]), "", cut]
 
 
 def _row(name: str, group: Figures) -> str:

@@ -97,16 +97,17 @@ class Compared:
         return taken
 
 
-def compared(picture: Outlined, labels: Sequence[str] = ANY) -> dict[str, Compared]:
+def compared(picture: Outlined, labels: Sequence[str] = ANY, *, only: str | None = None) -> dict[str, Compared]:
     """A picture's objects, class by class; by default all bones as one class, anatomy-blind.
 
     Args:
         picture: found and drawn.
         labels: the classes that the model tells apart; what is drawn and none of them is ignored, in `ANY` metal.
+        only: one of them, if the others are not asked for.
     """
     unknown = unknown_of(picture, labels)
     made = {}
-    for label in labels:
+    for label in labels if only is None else (only,):
         found, truth = (_of(label, objects, labels) for objects in (picture.found, picture.truth))
         found = found[:MOST]
         inside = np.array([_share(bone, unknown) for bone in found], np.float64)

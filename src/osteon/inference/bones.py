@@ -5,6 +5,7 @@ them to the picture's pixels. The object's own box is that of its pixels.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,35 @@ from osteon.anatomy import IMPLANT
 from osteon.errors import ModelMismatch
 from osteon.findings import Bone
 from osteon.geometry import Boxes, Placement
+from osteon.inference.card import Card
 
 MASK_THRESHOLD = 0.5
 SAME_IOU = 0.5
+
+
+class Cuts(NamedTuple):
+    """Least scores at which bone and metal are shown; a model is as sure of the one as it has seen much of it."""
+
+    bone: float
+    metal: float
+
+    @classmethod
+    def of(cls, card: Card) -> "Cuts":
+        """The operating points `bone` and `metal` of a card; without the latter, metal is shown as bone is.
+
+        Raises:
+            ModelMismatch: a card without the former.
+        """
+        bone = card.cut("bone")
+        return cls(bone, card.cut("metal") if "metal" in card.operating_points else bone)
+
+    def least(self, label: str) -> float:
+        """For an object of this label."""
+        return self.metal if label == IMPLANT else self.bone
+
+    def show(self, bone: Bone) -> bool:
+        """Whether an object is shown."""
+        return bone.score >= self.least(bone.label)
 
 
 def bones(

@@ -14,6 +14,7 @@ import numpy as np
 from osteon.errors import ModelMismatch
 from osteon.findings import Bone, BoneEvidence, Decision, Findings, Fracture, Grade
 from osteon.inference.anchoring import FAINT_SCORE, anchored, demoted
+from osteon.inference.bones import Cuts
 from osteon.inference.bones import bones as bones_of
 from osteon.inference.card import Card
 from osteon.inference.postprocess import Detections, bone_measures, detections
@@ -125,7 +126,7 @@ class Pipeline:
         """Each bone and implant as an object of its own, in image pixels, best score first.
 
         Args:
-            min_score: least score; None: the model's operating point `bone`.
+            min_score: least score; None: the model's operating points `bone` and `metal`.
 
         Raises:
             ModelMismatch: no model of single bones is installed, or the file is no such model.
@@ -134,14 +135,15 @@ class Pipeline:
         card = session.card
         letterboxed = letterbox(radiograph.pixels, side_px=card.side_px)
         boxes, scores, labels, masks = session.run(letterboxed.pixels)
-        least = card.cut("bone") if min_score is None else min_score
-        return bones_of(boxes, scores, labels, masks, letterboxed.placement, names=card.labels, min_score=least)
+        cuts = Cuts.of(card) if min_score is None else Cuts(min_score, min_score)
+        found = bones_of(boxes, scores, labels, masks, letterboxed.placement, names=card.labels, min_score=min(cuts))
+        return tuple(bone for bone in found if cuts.show(bone))
 
     def bones_and_faint(self, radiograph: Radiograph) -> tuple[tuple[Bone, ...], tuple[Bone, ...]]:
         """The single bones, and these with the faint ones that only `anchored` makes use of."""
-        cut = self.bones_session().card.cut("bone")
-        faint = self.bones(radiograph, min_score=min(FAINT_SCORE, cut))
-        return tuple(bone for bone in faint if bone.score >= cut), faint
+        cuts = Cuts.of(self.bones_session().card)
+        faint = self.bones(radiograph, min_score=min(FAINT_SCORE, *cuts))
+        return tuple(bone for bone in faint if cuts.show(bone)), faint
 
     def analyse(
         self, radiograph: Radiograph, *, min_score: float | None = None, read_ms: float = 0.0, bones: bool = False

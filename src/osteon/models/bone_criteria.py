@@ -62,7 +62,8 @@ class PointPredictions(NamedTuple):
     """What the points of all strides say of a batch.
 
     Attributes:
-        logits: (b, n, c) class logits.
+        logits: (b, n, kinds) whether there is a bone and, where metal is a class, metal; see `kinds`.
+        names: (b, n, bone classes) logits of which bone it is, if one.
         bins: (b, n, 4, k) logits of the distances left, top, right, bottom in strides.
         points_xy: (n, 2) model pixels.
         strides_px: (n,).
@@ -70,25 +71,46 @@ class PointPredictions(NamedTuple):
     """
 
     logits: Tensor
+    names: Tensor
     bins: Tensor
     points_xy: Tensor
     strides_px: Tensor
     steps: tuple[float, ...]
 
 
-def points_loss(predictions: PointPredictions, targets: BoneTargets) -> dict[str, Tensor]:
-    """Task-aligned scores and distribution boxes as in `criteria.detection_loss`, for several classes.
+def kinds(classes: int) -> tuple[int, int]:
+    """How many kinds of objects, and of bones, a number of classes is: the last of several classes is metal."""
+    return (2, classes - 1) if classes > 1 else (1, 1)
 
+
+def class_scores(logits: Tensor, names: Tensor) -> Tensor:
+    """(..., classes) scores in [0, 1]: the best name of a bone has the bone's score, others in proportion; metal last.
+
+    Args:
+        logits: (..., kinds).
+        names: (..., bone classes).
+    """
+    sure = logits.sigmoid()
+    bones = sure[..., :1] * (names - names.amax(-1, keepdim=True)).exp()
+    return torch.cat([bones, sure[..., 1:]], -1)
+
+
+def points_loss(predictions: PointPredictions, targets: BoneTargets) -> dict[str, Tensor]:
+    """Task-aligned scores and distribution boxes as in `criteria.detection_loss`, for bone and metal; names of bones.
+
+    That something is a bone is learnt from all bones, and apart from which one it is (cross-entropy over the bones, at
+    the points that answer for one): few films show each.
     An object is answered for by points whose cell it has to itself, or, where those are few, by all whose cell it
     touches; see `own_points`. Points without an object inside an ignored region are left out of the scores.
     """
-    logits, bins = predictions.logits.float(), predictions.bins.float()
+    logits, names, bins = predictions.logits.float(), predictions.names.float(), predictions.bins.float()
     points, strides = predictions.points_xy, predictions.strides_px
     boxes = decode(bins, points, strides, steps=predictions.steps)
     wanted, known = torch.zeros_like(logits), torch.ones_like(logits)
-    overlaps, edges, weights = [], [], []
+    overlaps, edges, weights, entropies = [], [], [], [logits.sum() * 0]
     for i, (truth, labels) in enumerate(zip(targets.boxes_xyxy, targets.labels, strict=True)):
-        scores = logits[i].detach().sigmoid()[:, labels].T if len(labels) else logits[i].detach().sigmoid()[:, 0]
+        kind = (labels >= names.shape[2]).long()
+        scores = logits[i].detach().sigmoid()[:, kind].T if len(labels) else logits[i].detach().sigmoid()[:, 0]
         on = own_points(targets.masks[i], strides) if len(labels) else None
         assigned = assign(scores, boxes[i].detach(), points, truth, on=on)
         positive = assigned.truth >= 0
@@ -96,7 +118,10 @@ def points_loss(predictions: PointPredictions, targets: BoneTargets) -> dict[str
         if not positive.any():
             continue
         chosen = assigned.truth[positive]
-        wanted[i, positive, labels[chosen]] = assigned.score[positive]
+        wanted[i, positive, kind[chosen]] = assigned.score[positive]
+        bone = kind[chosen] == 0
+        named = functional.cross_entropy(names[i, positive][bone], labels[chosen][bone], reduction="none")
+        entropies.append((named * assigned.score[positive][bone]).sum())
         goal, place, stride = truth[chosen], points[positive], strides[positive, None]
         distances = torch.cat([place - goal[:, :2], goal[:, 2:] - place], -1) / stride
         overlaps.append(1 - complete_iou(boxes[i][positive], goal))
@@ -108,6 +133,7 @@ def points_loss(predictions: PointPredictions, targets: BoneTargets) -> dict[str
     weight = torch.cat(weights) if weights else logits.new_zeros(0)
     return {
         "score": (entropy * known).sum() / total,
+        "name": torch.stack(entropies).sum() / total,
         "box": 5.0 * (torch.cat(overlaps) * weight).sum() / total if weights else zero,
         "edge": (torch.cat(edges) * weight).sum() / total if weights else zero,
     }

@@ -15,7 +15,15 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from osteon.models.bone_criteria import BoneTargets, PointPredictions, points_loss, region_loss, semantic_loss
+from osteon.models.bone_criteria import (
+    BoneTargets,
+    PointPredictions,
+    class_scores,
+    kinds,
+    points_loss,
+    region_loss,
+    semantic_loss,
+)
 from osteon.models.csp import CHANNELS, STRIDES, ConvBlock, CspBackbone
 from osteon.models.instances import Instances, best_class, chosen
 from osteon.models.nanocsp import BINS, WIDTH, NanoCsp
@@ -99,7 +107,10 @@ def regions_of(fine: Tensor, edges: Tensor, places_xyxy: Tensor) -> tuple[Tensor
 
 
 class BonesCsp(nn.Module):
-    """(b, 1, h, w) in [0, 1], sides multiples of 32 -> `Trunk`; see `losses` and `instances`."""
+    """(b, 1, h, w) in [0, 1], sides multiples of 32 -> `Trunk`; see `losses` and `instances`.
+
+    The last of several classes is metal.
+    """
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -107,7 +118,9 @@ class BonesCsp(nn.Module):
         self.laterals = nn.ModuleList([ConvBlock(c, WIDTH, 1, active=False) for c in CHANNELS])
         self.class_convs = nn.ModuleList([ConvBlock(WIDTH, WIDTH) for _ in STRIDES])
         self.box_convs = nn.ModuleList([ConvBlock(WIDTH, WIDTH) for _ in STRIDES])
-        self.class_heads = nn.ModuleList([nn.Conv2d(WIDTH, classes, 1) for _ in STRIDES])
+        count, bones = kinds(classes)
+        self.class_heads = nn.ModuleList([nn.Conv2d(WIDTH, count, 1) for _ in STRIDES])
+        self.name_heads = nn.ModuleList([nn.Conv2d(WIDTH, bones, 1) for _ in STRIDES])
         self.box_heads = nn.ModuleList([nn.Conv2d(WIDTH, 4 * BINS, 1) for _ in STRIDES])
         self.fine_lateral = ConvBlock(CHANNELS[0] // 2, FINE_CHANNELS, 1, active=False)
         self.fine_top = ConvBlock(WIDTH, FINE_CHANNELS, 1, active=False)
@@ -126,11 +139,13 @@ class BonesCsp(nn.Module):
         """The first stage of a batch."""
         features = self.backbone(x)
         levels = self._pyramid(features[2:])
-        logits, bins, points, strides = [], [], [], []
+        logits, names, bins, points, strides = [], [], [], [], []
         for level, stride in enumerate(STRIDES):
-            score = self.class_heads[level](self.class_convs[level](levels[level]))
+            seen = self.class_convs[level](levels[level])
+            score, name = self.class_heads[level](seen), self.name_heads[level](seen)
             edges = self.box_heads[level](self.box_convs[level](levels[level]))
             logits.append(score.flatten(2).transpose(1, 2))
+            names.append(name.flatten(2).transpose(1, 2))
             bins.append(edges.flatten(2).transpose(1, 2).unflatten(2, (4, BINS)))
             middles = grid(score.shape[-2], score.shape[-1], stride, x.device)
             points.append(middles)
@@ -139,7 +154,14 @@ class BonesCsp(nn.Module):
         fine = self.fine_mix(nn.functional.leaky_relu(fine, 0.1))
         edges = self.fine_stem(features[0]) + _resized(self.fine_finer(fine), features[0])
         edges = self.fine_edges(nn.functional.leaky_relu(edges, 0.1))
-        said = PointPredictions(torch.cat(logits, 1), torch.cat(bins, 1), torch.cat(points), torch.cat(strides), STEPS)
+        said = PointPredictions(
+            logits=torch.cat(logits, 1),
+            names=torch.cat(names, 1),
+            bins=torch.cat(bins, 1),
+            points_xy=torch.cat(points),
+            strides_px=torch.cat(strides),
+            steps=STEPS,
+        )
         return Trunk(said, fine, edges, self.semantic_head(fine) if semantic else None)
 
     def _pyramid(self, features: list[Tensor]) -> list[Tensor]:
@@ -150,7 +172,7 @@ class BonesCsp(nn.Module):
         return [fine, middle, coarse + _resized(middle, coarse)]
 
     def losses(self, pixels: Tensor, targets: BoneTargets) -> dict[str, Tensor]:
-        """Named parts of the loss: `score`, `box`, `edge`, `semantic` and `mask`."""
+        """Named parts of the loss: `score`, `name`, `box`, `edge`, `semantic` and `mask`."""
         trunk = self(pixels, semantic=True)
         parts = points_loss(trunk.points, targets)
         parts["semantic"] = semantic_loss(trunk.semantic_logits.float(), targets, FINE_STRIDE)
@@ -177,7 +199,8 @@ class BonesCsp(nn.Module):
     def boxes(self, trunk: Trunk) -> tuple[Tensor, Tensor]:
         """(b, n, 4) boxes in model pixels and (b, n, c) class scores in [0, 1], before suppression."""
         said = trunk.points
-        return decode(said.bins.float(), said.points_xy, said.strides_px, steps=STEPS), said.logits.float().sigmoid()
+        boxes = decode(said.bins.float(), said.points_xy, said.strides_px, steps=STEPS)
+        return boxes, class_scores(said.logits.float(), said.names.float())
 
     def instances(self, pixels: Tensor) -> list[Instances]:
         """The objects on each picture of a batch; a box is what its mask covers, `MARGIN` included."""

@@ -1,7 +1,7 @@
 """Checkpoint of single bones -> released model: ONNX, compared with torch, measured on validation, with its cut."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -9,13 +9,14 @@ from typing import cast
 import numpy as np
 import torch
 
+from osteon.anatomy import IMPLANT
 from osteon.datasets.case import Case
 from osteon.errors import ModelMismatch
 from osteon.evaluation.bone_recording import record_bones
-from osteon.evaluation.instance_figures import best_cut, report
-from osteon.evaluation.instances import compared
+from osteon.evaluation.instance_figures import best_cuts, report
 from osteon.evaluation.judge import Progress
 from osteon.geometry import iou
+from osteon.inference.bones import Cuts
 from osteon.inference.card import Card, OperatingPoint
 from osteon.inference.session import Session
 from osteon.models.bones_csp import BonesCsp
@@ -84,17 +85,26 @@ def measured_bones(
                 f"torch and ONNX differ by {largest:.2g} in {name}", hint="report this with the versions of both"
             )
     records = record_bones(Session(draft, task="bones"), cases, progress=progress)
-    cut = best_cut([compared(picture)["bone"] for picture in records.pictures])
-    told = report(records.pictures, labels, [cut] * len(records.pictures), samples=200)
+    cuts = best_cuts(records.pictures, labels)
+    told = report(records.pictures, labels, [cuts] * len(records.pictures), samples=200)
     figures = {name: round(value, 4) for name, value in told["figures"].items() if math.isfinite(value)}
-    shown = {name: figures[name] for name in ("precision", "recall", "matched_iou_mean") if name in figures}
     card = replace(
         card,
-        operating_points={"bone": OperatingPoint(cut, shown)},
+        operating_points=operating_points(cuts, figures, labels),
         metrics={"pictures": told["pictures"], "bones": told["bones"], **figures},
     )
     write_card(draft, path, card)
     return card, difference
+
+
+def operating_points(cuts: Cuts, figures: Mapping[str, float], labels: Sequence[str]) -> dict[str, OperatingPoint]:
+    """What a card says of the cuts and what is shown at them; of metal where it is a class."""
+    measured = {"bone": ("precision", "recall", "matched_iou_mean"), "metal": ("implant_iou",)}
+    points = {
+        kind: OperatingPoint(cut, {name: figures[name] for name in measured[kind] if name in figures})
+        for kind, cut in cuts._asdict().items()
+    }
+    return points if IMPLANT in labels else {"bone": points["bone"]}
 
 
 @torch.inference_mode()

@@ -11,12 +11,13 @@ from osteon.evaluation.bone_records import BoneOrigin, BoneRecords
 from osteon.evaluation.bone_study import markdown, measure, plot
 from osteon.evaluation.judge import Progress
 from osteon.evaluation.timing import milliseconds
+from osteon.inference.bones import Cuts
 from osteon.inference.card import OperatingPoint
 from osteon.inference.pipeline import WEIGHTS
 from osteon.inference.session import Session, read_card
 from osteon.training.architectures import BONES, build
 from osteon.training.bone_export import export_bones
-from osteon.training.bone_release import EXPORTED, exported_bones
+from osteon.training.bone_release import EXPORTED, exported_bones, operating_points
 from osteon.training.bone_views import class_names
 from osteon.training.bones import find_bones, outlined
 from osteon.training.checkpoint import Checkpoint
@@ -91,8 +92,8 @@ def _measure(
     found = measure(kept, samples=study.samples)
     if model and not row.model:
         known = {name: value for name, value in found["figures"].items() if value is not None}
-        point = OperatingPoint(found["cut"], {name: known[name] for name in ("precision", "recall") if name in known})
-        card = replace(read_card(model)[0], operating_points={"bone": point}, metrics=known)
+        points = operating_points(Cuts(**found["cuts"]), known, kept.origin.labels)
+        card = replace(read_card(model)[0], operating_points=points, metrics=known)
         write_card(model, model, card)
     return costs | found
 
@@ -116,7 +117,7 @@ def _records_of_checkpoint(study: Study, row: BonesRow, progress: Progress | Non
     model.load_state_dict(saved.weights)
     pictures = load([case for case in study.cases if case.instances], side_px=row.bones.side_px, progress=progress)[0]
     found = find_bones(model, pictures, names, min_score=MIN_SCORE)
-    origin = BoneOrigin(row.name, "study", "", names, 0.5, MIN_SCORE, study.split.hash, PART)
+    origin = BoneOrigin(row.name, "study", "", names, Cuts(0.5, 0.5), MIN_SCORE, study.split.hash, PART)
     return BoneRecords(origin, tuple(outlined(picture, bones) for picture, bones in zip(pictures, found, strict=True)))
 
 

@@ -15,7 +15,7 @@ from osteon.evaluation.bone_recording import against_truth
 from osteon.evaluation.instance_figures import Table, judge
 from osteon.evaluation.instances import Outlined
 from osteon.findings import Bone
-from osteon.inference.bones import bones
+from osteon.inference.bones import Cuts, bones
 from osteon.models.bone_criteria import BoneTargets
 from osteon.models.instances import Instances
 from osteon.training.bone_views import BoneView, class_names, class_of, view
@@ -24,9 +24,9 @@ from osteon.training.loop import Seeded, by_start, device
 from osteon.training.pictures import Picture
 
 LEAST_SCORE = 0.05
-SHOWN_SCORE = 0.4
-"""Cut of the figures that need one, while none is chosen."""
-FRESH = ("class_heads", "fine_", "semantic_head", "mask_head", "rpn", "roi_heads", "fpn")
+SHOWN = Cuts(0.3, 0.3)
+"""Cuts of the figures that need one, while none is chosen."""
+FRESH = ("class_heads", "name_heads", "fine_", "semantic_head", "mask_head", "rpn", "roi_heads", "fpn")
 
 
 class Batch(NamedTuple):
@@ -118,7 +118,7 @@ class BonesTask(Seeded):
         """Figures of the validation pictures, anatomy-blind; see `evaluation.instance_figures`."""
         found = find_bones(model, self.valid, self.names)
         pictures = [outlined(p, its) for p, its in zip(self.valid, found, strict=True)]
-        judged = [judge(picture, self.names, SHOWN_SCORE) for picture in pictures]
+        judged = [judge(picture, self.names, SHOWN) for picture in pictures]
         figures = Table.of(judged).figures(np.ones(len(judged), np.int64))
         return {name: round(float(value), 4) for name, value in figures.items() if np.isfinite(value)}
 

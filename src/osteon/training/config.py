@@ -140,7 +140,9 @@ class BoneJudgeSettings:
     place_weight: float = 0.5
 
 
-BONES_LOOP = LoopSettings(epochs=40, learning_rate=1.5e-3, pretrained_rate=7e-4, ema=0.995, evaluate_every=40)
+BONES_LOOP = LoopSettings(
+    epochs=24, batch=4, learning_rate=1.2e-3, pretrained_rate=6e-4, warmup_steps=150, ema=0.998, evaluate_every=24
+)
 """How single bones are optimised. The last epoch is used: nothing is chosen on the validation part."""
 
 JUDGE_LOOP = LoopSettings(
