@@ -99,7 +99,7 @@ def points_loss(predictions: PointPredictions, targets: BoneTargets) -> dict[str
     """Task-aligned scores and distribution boxes as in `criteria.detection_loss`, for bone and metal; names of bones.
 
     That something is a bone is learnt from all bones, and apart from which one it is (cross-entropy over the bones, at
-    the points that answer for one): few films show each.
+    the points that answer for one): few films show each. Bone and metal weigh alike, however rare metal is.
     An object is answered for by points whose cell it has to itself, or, where those are few, by all whose cell it
     touches; see `own_points`. Points without an object inside an ignored region are left out of the scores.
     """
@@ -132,7 +132,7 @@ def points_loss(predictions: PointPredictions, targets: BoneTargets) -> dict[str
     zero = logits.sum() * 0
     weight = torch.cat(weights) if weights else logits.new_zeros(0)
     return {
-        "score": (entropy * known).sum() / total,
+        "score": ((entropy * known).sum((0, 1)) / wanted.sum((0, 1)).clamp(min=1)).sum(),
         "name": torch.stack(entropies).sum() / total,
         "box": 5.0 * (torch.cat(overlaps) * weight).sum() / total if weights else zero,
         "edge": (torch.cat(edges) * weight).sum() / total if weights else zero,

@@ -114,7 +114,7 @@ class BonesSettings:
     scale_low: float = 0.5
     scale_high: float = 1.35
     quarter_turn: float = 0.25
-    repeat: float = 0.1
+    repeat: float = 0.3
     share: float = 1.0
 
 
@@ -141,7 +141,7 @@ class BoneJudgeSettings:
 
 
 BONES_LOOP = LoopSettings(
-    epochs=24, batch=4, learning_rate=1.2e-3, pretrained_rate=6e-4, warmup_steps=150, ema=0.998, evaluate_every=24
+    epochs=32, batch=4, learning_rate=1.2e-3, pretrained_rate=6e-4, warmup_steps=150, ema=0.998, evaluate_every=32
 )
 """How single bones are optimised. The last epoch is used: nothing is chosen on the validation part."""
 
