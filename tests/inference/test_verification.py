@@ -72,12 +72,22 @@ def test_a_bones_model_is_verified_where_the_release_lists_it(folder: Path) -> N
         ("gain", 0.9, "carpals: a box on the known picture scores"),
         ("gain", 0.3, "is not found"),
         ("anchors", 1.2, "is not found"),
-        ("bright", 1.7, "radius: masks on the known picture cover"),
+        ("bright", 1.7, "radius: an unexpected box"),
     ],
 )
 def test_a_bones_model_that_finds_something_else_is_told(folder: Path, constant: str, factor: float, said: str) -> None:
     changed(with_bones(folder) / "bones.onnx", constant, factor)
     assert any(said in problem for problem in problems(folder)["bones.onnx"])
+
+
+def test_masks_that_cover_more_or_less_in_the_same_box_are_told(folder: Path) -> None:
+    file = with_bones(folder) / EXPECTED_FILE
+    expected = json.loads(file.read_text())
+    finds = expected["models"]["bones.onnx"]["finds"]["radius"]
+    finds["areas_px"] = [area * 1.2 for area in finds["areas_px"]]
+    file.write_text(json.dumps(expected))
+    (problem,) = problems(folder)["bones.onnx"]
+    assert problem.startswith("radius: masks on the known picture cover")
 
 
 def test_a_missing_file_is_told(folder: Path) -> None:
