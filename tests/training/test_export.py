@@ -11,14 +11,14 @@ import torch
 import builders
 import models
 from osteon.datasets.case import Case, Instance, Manifest
-from osteon.errors import InvalidDataset, ModelMismatch
+from osteon.errors import ConfigurationError, InvalidDataset, ModelMismatch
 from osteon.inference.pipeline import Pipeline
 from osteon.inference.session import Session, read_card
 from osteon.preprocess import letterbox
 from osteon.radiograph import Radiograph
-from osteon.training.architectures import DETECTORS, GATES, build
+from osteon.training.architectures import DETECTORS, GATES, build, start
 from osteon.training.checkpoint import Checkpoint
-from osteon.training.export import export, parity
+from osteon.training.export import DetectorOutput, export, parity
 from osteon.training.quantise import quantise
 from osteon.training.release import PARITY_TOLERANCE, Release, release
 
@@ -148,3 +148,55 @@ def test_an_8_bit_detector_keeps_boxes_to_the_pixel(tmp_path: Path) -> None:
     expected, its_scores = Session(tmp_path / "float.onnx", task="detector").run(squares[0])
     assert np.abs(boxes - expected).max() < 0.1  # boxes in 8 bit would move by half a pixel and more
     assert np.abs(scores - its_scores).mean() < 0.02
+
+
+class TestMirrored:
+    @pytest.mark.parametrize("arch", ["nanocsp", "yolov8n"])
+    def test_is_the_mean_of_the_picture_and_its_mirror_image(self, arch: str, tmp_path: Path) -> None:
+        """Each point paired by hand with its mirror image, on three levels of cells."""
+        saved, card = checkpoint("detector", arch), models.detector_card(side_px=SIDE)
+        export(saved, tmp_path / "plain.onnx", card)
+        export(saved, tmp_path / "both.onnx", card, mirrored=True)
+        square = letterbox(builders.drawing(120, 90).pixels, side_px=SIDE).pixels
+        plain, both = (Session(tmp_path / f"{name}.onnx", task="detector") for name in ("plain", "both"))
+        boxes, scores = plain.run(square)
+        other_boxes, other_scores = plain.run(np.ascontiguousarray(square[:, ::-1]))
+        found_boxes, found_scores = both.run(square)
+        points = [(x + 0.5, y + 0.5, s) for s in (8, 16, 32) for y in range(SIDE // s) for x in range(SIDE // s)]
+        places = {point: index for index, point in enumerate(points)}
+        assert len(points) == len(scores)
+        for index, (x, y, stride) in enumerate(points):
+            mirror = places[SIDE / stride - x, y, stride]
+            x0, y0, x1, y1 = other_boxes[mirror]
+            expected = (boxes[index] + np.array([SIDE - x1, y0, SIDE - x0, y1])) / 2
+            np.testing.assert_allclose(found_boxes[index], expected, atol=1e-2)
+            assert found_scores[index] == pytest.approx((scores[index] + other_scores[mirror]) / 2, abs=1e-5)
+        same, other = (parity(saved, tmp_path / "both.onnx", [square], mirrored=each).largest for each in (True, False))
+        assert same["boxes"] < 5e-3 and other["boxes"] > 2e-2
+
+    def test_its_file_can_be_trained_on(self, tmp_path: Path) -> None:
+        saved = checkpoint("detector", "nanocsp")
+        export(saved, tmp_path / "both.onnx", models.detector_card(side_px=SIDE), mirrored=True)
+        model = build("detector", "nanocsp")
+        assert start(model, str(tmp_path / "both.onnx"))
+        pixels = torch.rand(1, 1, SIDE, SIDE)
+        expected = DetectorOutput(build_as(saved), DETECTORS["nanocsp"].decode).eval()(pixels)
+        for mine, theirs in zip(
+            DetectorOutput(model, DETECTORS["nanocsp"].decode).eval()(pixels), expected, strict=True
+        ):
+            assert torch.allclose(mine, theirs, atol=1e-2)
+
+    def test_what_has_no_points_is_refused(self, films: tuple[Manifest, drawn.Split], tmp_path: Path) -> None:
+        manifest, split = films
+        for task, arch in (("gate", "segnet"), ("detector", "ssd300-vgg16")):
+            saved = Checkpoint(task, arch, {}, {task: {"side_px": SIDE}}, split.hash, 2, {}, {})
+            with pytest.raises(ConfigurationError, match="cannot be mirrored"):
+                release(saved, tmp_path / "x.onnx", replace(ABOUT, mirrored=True), manifest=manifest, split=split)
+        assert not list(tmp_path.iterdir())
+
+
+def build_as(saved: Checkpoint) -> torch.nn.Module:
+    """The model of a checkpoint."""
+    model = build(saved.task, saved.arch)
+    model.load_state_dict(saved.weights)
+    return model

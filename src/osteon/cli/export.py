@@ -34,6 +34,7 @@ Examples:
 @click.option("--version", "version", default="0.1.0", show_default=True, help="Of the release.")
 @click.option("--licence", default="Apache-2.0", show_default=True, help="SPDX name of the weights' licence.")
 @click.option("--eight-bit", is_flag=True, help="Quantise to 8 bit, calibrated on training pictures; measured as such.")
+@click.option("--mirrored", is_flag=True, help="A detector that also looks at the mirror image: surer, twice the time.")
 @click.option("--training-data", default="", help="Where the data come from, for the card.")
 def export(
     checkpoint: Path,
@@ -47,6 +48,7 @@ def export(
     version: str,
     licence: str,
     eight_bit: bool,
+    mirrored: bool,
     training_data: str,
 ) -> None:
     """Write CHECKPOINT as ONNX: compared with torch, measured on validation, cuts chosen, card inside."""
@@ -73,7 +75,9 @@ def export(
         card, parity = release(
             saved,
             out,
-            Release(name or f"osteon-{saved.task}", version, licence, training_data or manifest.name, eight_bit),
+            Release(
+                name or f"osteon-{saved.task}", version, licence, training_data or manifest.name, eight_bit, mirrored
+            ),
             manifest=manifest,
             split=split.fold(fold) if fold else split,
             more=more,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from osteon.errors import ConfigurationError, ModelMismatch
-from osteon.models import maskrcnn, points, retinanet, ssd, yolov8
+from osteon.models import csp, maskrcnn, points, retinanet, ssd, yolov8
 from osteon.models.bone_judge import BoneJudge
 from osteon.models.bones_csp import BonesCsp
 from osteon.models.criteria import DetectionTargets, detection_loss
@@ -52,6 +52,7 @@ class Detector:
             non-maximum suppression, which is not the model's.
         fresh: beginnings of the names of parameters that no starting weights hold.
         cell_px: sides must be a multiple of it.
+        strides_px: levels of its points, in the order of what it decodes; empty where boxes come from anchors.
     """
 
     build: Callable[[int], nn.Module]
@@ -59,21 +60,34 @@ class Detector:
     decode: Callable[[Any], tuple[Tensor, Tensor]]
     fresh: tuple[str, ...]
     cell_px: int = 32
+    strides_px: tuple[int, ...] = ()
 
 
 DETECTORS: dict[str, Detector] = {
     "nanocsp": Detector(
-        lambda _: NanoCsp(), detection_loss, points.boxes_and_scores, fresh=("class_heads", "mask_head")
+        lambda _: NanoCsp(),
+        detection_loss,
+        points.boxes_and_scores,
+        fresh=("class_heads", "mask_head"),
+        strides_px=csp.STRIDES,
     ),
     "retinanet-r50": Detector(
         retinanet.RetinaNet, retinanet.retinanet_loss, retinanet.boxes_and_scores, fresh=retinanet.FRESH
     ),
     "ssd300-vgg16": Detector(ssd.SsdVgg16, ssd.ssd_loss, ssd.boxes_and_scores, fresh=ssd.FRESH, cell_px=1),
     "yolov8n": Detector(
-        lambda _: yolov8.nano(), yolov8.yolo_loss, points.boxes_and_scores, fresh=("class_heads", "box_heads")
+        lambda _: yolov8.nano(),
+        yolov8.yolo_loss,
+        points.boxes_and_scores,
+        fresh=("class_heads", "box_heads"),
+        strides_px=yolov8.STRIDES,
     ),
     "yolov8s": Detector(
-        lambda _: yolov8.small(), yolov8.yolo_loss, points.boxes_and_scores, fresh=("class_heads", "box_heads")
+        lambda _: yolov8.small(),
+        yolov8.yolo_loss,
+        points.boxes_and_scores,
+        fresh=("class_heads", "box_heads"),
+        strides_px=yolov8.STRIDES,
     ),
 }
 SCRATCH = "none"

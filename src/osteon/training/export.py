@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from osteon.errors import ConfigurationError
 from osteon.inference.card import METADATA_KEY, Card
 from osteon.inference.session import Session
 from osteon.training.architectures import DETECTORS, build
@@ -45,6 +46,43 @@ class DetectorOutput(nn.Module):
         return self.decode(self.model(pixels))
 
 
+class MirroredOutput(DetectorOutput):
+    """The same of a picture and of its mirror image, left to right, averaged point by point: surer, at twice the time.
+
+    Args:
+        strides_px: levels of the model's points, in their order; see `points.grid`.
+        side_px: of the input.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        decode: Callable[[Any], tuple[Tensor, Tensor]],
+        *,
+        strides_px: Sequence[int],
+        side_px: int,
+    ) -> None:
+        super().__init__(model, decode)
+        self.side_px, self.order = side_px, mirrored_points(strides_px, side_px)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """(1, 1, side, side) in [0, 1] -> (1, n, 4) boxes and (1, n) scores."""
+        boxes, scores = super().forward(torch.cat([pixels, pixels.flip(3)]))
+        x0, y0, x1, y1 = boxes[1:, self.order].unbind(-1)
+        mirrored = torch.stack([self.side_px - x1, y0, self.side_px - x0, y1], -1)
+        return (boxes[:1] + mirrored) / 2, (scores[:1] + scores[1:, self.order]) / 2
+
+
+def mirrored_points(strides_px: Sequence[int], side_px: int) -> Tensor:
+    """(n,) for each point of all levels the index of the point that is its mirror image, left to right."""
+    orders, before = [], 0
+    for stride in strides_px:
+        cells = side_px // stride
+        orders.append(torch.arange(cells * cells).view(cells, cells).flip(1).flatten() + before)
+        before += cells * cells
+    return torch.cat(orders)
+
+
 class BoneJudgeOutput(nn.Module):
     """A bone's crop -> how likely it is broken."""
 
@@ -60,26 +98,38 @@ class BoneJudgeOutput(nn.Module):
 _OUTPUTS = {"gate": ["probabilities"], "detector": ["boxes", "scores"], "bone-judge": ["damage"]}
 
 
-def exportable(checkpoint: Checkpoint) -> nn.Module:
-    """The checkpoint's model with the outputs that inference reads, in evaluation mode."""
+def exportable(checkpoint: Checkpoint, *, mirrored: bool = False) -> nn.Module:
+    """The checkpoint's model with the outputs that inference reads, in evaluation mode.
+
+    Args:
+        checkpoint: of any task but single bones.
+        mirrored: a detector that looks at the picture's mirror image, too; see `MirroredOutput`.
+
+    Raises:
+        ConfigurationError: mirrored, and no detector or one whose boxes come from anchors.
+    """
+    family = DETECTORS.get(checkpoint.arch) if checkpoint.task == "detector" else None
+    if mirrored and not (family and family.strides_px):
+        known = ", ".join(arch for arch, each in DETECTORS.items() if each.strides_px)
+        raise ConfigurationError(f"{checkpoint.arch} cannot be mirrored", hint=f"these can: {known}")
     side_px = checkpoint.settings[checkpoint.task]["side_px"]
     model = build(checkpoint.task, checkpoint.arch, side_px=side_px)
     model.load_state_dict(checkpoint.weights)
-    if checkpoint.task == "gate":
-        return GateOutput(model).eval()
-    if checkpoint.task == "bone-judge":
-        return BoneJudgeOutput(model).eval()
-    return DetectorOutput(model, DETECTORS[checkpoint.arch].decode).eval()
+    if family and mirrored:
+        return MirroredOutput(model, family.decode, strides_px=family.strides_px, side_px=side_px).eval()
+    if family:
+        return DetectorOutput(model, family.decode).eval()
+    return (GateOutput if checkpoint.task == "gate" else BoneJudgeOutput)(model).eval()
 
 
-def export(checkpoint: Checkpoint, path: Path, card: Card) -> None:
-    """Write the model as ONNX with its card inside."""
+def export(checkpoint: Checkpoint, path: Path, card: Card, *, mirrored: bool = False) -> None:
+    """Write the model as ONNX with its card inside; see `exportable`."""
     side_px = card.side_px
     pixels = torch.rand((1, 2, side_px, side_px // 2) if card.task == "bone-judge" else (1, 1, side_px, side_px))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's exporter warns of torch's own insides
         program: Any = torch.onnx.export(
-            exportable(checkpoint),
+            exportable(checkpoint, mirrored=mirrored),
             (pixels,),
             dynamo=True,
             opset_version=OPSET,
@@ -124,9 +174,9 @@ class Parity:
 
 
 @torch.inference_mode()
-def parity(checkpoint: Checkpoint, path: Path, squares: Sequence[Square]) -> Parity:
+def parity(checkpoint: Checkpoint, path: Path, squares: Sequence[Square], *, mirrored: bool = False) -> Parity:
     """Run both on (side, side) float32 pictures or (2, side, side / 2) crops; compare every number of every output."""
-    module = exportable(checkpoint)
+    module = exportable(checkpoint, mirrored=mirrored)
     session = Session(path, task=cast(Any, checkpoint.task))
     names = _OUTPUTS[checkpoint.task]
     largest = dict.fromkeys(names, 0.0)

@@ -42,13 +42,14 @@ CALIBRATION_PICTURES = 64
 
 @dataclass(frozen=True)
 class Release:
-    """What a person says of a model that its checkpoint does not know, and whether it is to be made 8-bit."""
+    """What a person says of a model that its checkpoint does not know; whether it is to be made 8-bit, or mirrored."""
 
     name: str
     version: str
     licence: str
     training_data: str
     eight_bit: bool = False
+    mirrored: bool = False
 
 
 def release(
@@ -73,6 +74,7 @@ def release(
         progress: reporter.
 
     Raises:
+        ConfigurationError: to be mirrored, and no detector that can be; see `export.exportable`.
         ModelMismatch: another split than the training's, or torch and ONNX disagree.
         InvalidDataset: the validation part cannot set cuts.
     """
@@ -88,10 +90,10 @@ def release(
     draft = path.with_suffix(".draft.onnx")  # until the figures stand, a model at `path` stays as it is
     try:
         card = _draft(checkpoint, about)
-        if card.task == "bones":
+        if card.task == "bones" and not about.mirrored:
             squares = _squares(cases, card.side_px)
             return measured_bones(checkpoint, draft, path, card, cases, squares, progress)
-        difference = _exported(checkpoint, draft, card, cases)
+        difference = _exported(checkpoint, draft, card, cases, mirrored=about.mirrored)
         if calibration:
             quantise(draft, draft, _readable(calibration, card.side_px))
         measure = _gate_card if card.task == "gate" else _detector_card
@@ -102,10 +104,10 @@ def release(
     return card, difference
 
 
-def _exported(checkpoint: Checkpoint, draft: Path, card: Card, cases: Sequence[Case]) -> Parity:
+def _exported(checkpoint: Checkpoint, draft: Path, card: Card, cases: Sequence[Case], *, mirrored: bool) -> Parity:
     """Export to `draft`, and the proof that it says what torch says."""
-    export(checkpoint, draft, card)
-    difference = parity(checkpoint, draft, _squares(cases, card.side_px))
+    export(checkpoint, draft, card, mirrored=mirrored)
+    difference = parity(checkpoint, draft, _squares(cases, card.side_px), mirrored=mirrored)
     for name, largest in difference.largest.items():
         if largest > PARITY_TOLERANCE[name]:
             raise ModelMismatch(
@@ -135,7 +137,12 @@ def _draft(checkpoint: Checkpoint, about: Release) -> Card:
         training_data=about.training_data,
         split_hash=checkpoint.split_hash,
         metrics={},
-        settings={**checkpoint.settings, "epoch": checkpoint.epoch, "eight_bit": about.eight_bit},
+        settings={
+            **checkpoint.settings,
+            "epoch": checkpoint.epoch,
+            "eight_bit": about.eight_bit,
+            **({"mirrored": True} if about.mirrored else {}),
+        },
     )
 
 
