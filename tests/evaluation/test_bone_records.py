@@ -14,7 +14,7 @@ from osteon.datasets.case import Case, Instance
 from osteon.errors import InvalidDataset
 from osteon.evaluation import bone_records
 from osteon.evaluation.bone_folds import bone_folds
-from osteon.evaluation.bone_recording import drawn, tight
+from osteon.evaluation.bone_recording import drawn
 from osteon.evaluation.bone_records import BoneOrigin, BoneRecords
 from osteon.evaluation.instance_figures import report
 from osteon.evaluation.instance_tables import COLUMNS, markdown
@@ -93,12 +93,6 @@ def test_drawn_objects_become_tight_masks_and_regions() -> None:
     assert (radius.label, radius.corner_xy_px, radius.score) == ("radius", (10, 20), 1)
     assert radius.area_px == 200
     assert ignored[2, 2] and not ignored[10, 10]
-
-
-def test_a_bone_that_reaches_beyond_the_picture_is_cut() -> None:
-    beyond = replace(bone((0, 0, 20, 20)), corner_xy_px=(40, -5))
-    cut = tight(beyond, 60, 50)
-    assert cut.corner_xy_px == (40, 0) and cut.mask.shape == (15, 10)
 
 
 def fold(part: str, scores: Sequence[float], *, wrong: float) -> BoneRecords:

@@ -34,7 +34,7 @@ Examples:
 @click.option("--version", "version", default="0.1.0", show_default=True, help="Of the release.")
 @click.option("--licence", default="Apache-2.0", show_default=True, help="SPDX name of the weights' licence.")
 @click.option("--eight-bit", is_flag=True, help="Quantise to 8 bit, calibrated on training pictures; measured as such.")
-@click.option("--mirrored", is_flag=True, help="A detector that also looks at the mirror image: surer, twice the time.")
+@click.option("--mirrored", is_flag=True, help="A detector that runs on the mirror image, too, and averages.")
 @click.option("--training-data", default="", help="Where the data come from, for the card.")
 def export(
     checkpoint: Path,

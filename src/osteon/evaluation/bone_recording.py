@@ -77,7 +77,7 @@ def against_truth(case: Case, found: Sequence[Bone], *, height_px: int, width_px
     return Outlined(
         case.name,
         facts(case, height_px=height_px, width_px=width_px),
-        tuple(tight(bone, height_px, width_px) for bone in found),
+        tuple(found),
         truth,
         ignored,
     )
@@ -99,11 +99,6 @@ def drawn(case: Case, shape: tuple[int, int]) -> tuple[tuple[Bone, ...], Mask]:
             bone = Bone(instance.label, 1.0, instance.box_xyxy_px, (0, 0), outlined(instance, shape))
             truth.append(_cropped(bone))
     return tuple(bone for bone in truth if bone.mask.size), ignored
-
-
-def tight(bone: Bone, height_px: int, width_px: int) -> Bone:
-    """The same bone with the smallest crop that holds its mask, cut at the picture's border."""
-    return _cropped(Bone(bone.label, bone.score, bone.box_xyxy_px, (0, 0), bone.on(height_px, width_px)))
 
 
 def _cropped(bone: Bone) -> Bone:

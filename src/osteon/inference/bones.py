@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteon.anatomy import IMPLANT
+from osteon.datasets.rle import box_of_mask
 from osteon.errors import ModelMismatch
 from osteon.findings import Bone
 from osteon.geometry import Boxes, Placement
@@ -77,25 +78,16 @@ def bones(
     in_image = placement.to_image_unclipped(boxes)
     found: list[Bone] = []
     for index in likely:
-        mask, corner = pasted(masks[index], in_image[index], placement.height_px, placement.width_px)
-        if mask.any():
-            mask, corner = _trimmed(mask, corner)
-            bone = Bone(_name(labels[index], names), float(scores[index]), _box(mask, corner), corner, mask)
-            if not any(_same(bone, other) for other in found):
-                found.append(bone)
+        mask, (left, top) = pasted(masks[index], in_image[index], placement.height_px, placement.width_px)
+        if (around := box_of_mask(mask)) is None:
+            continue
+        x0, y0, x1, y1 = (int(value) for value in around)
+        box = (float(left + x0), float(top + y0), float(left + x1), float(top + y1))
+        corner = (left + x0, top + y0)
+        bone = Bone(_name(labels[index], names), float(scores[index]), box, corner, mask[y0:y1, x0:x1])
+        if not any(_same(bone, other) for other in found):
+            found.append(bone)
     return tuple(found)
-
-
-def _trimmed(mask: NDArray[np.bool_], corner_xy_px: tuple[int, int]) -> tuple[NDArray[np.bool_], tuple[int, int]]:
-    """A mask without the empty rows and columns around it, and its corner; it has a pixel."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    inner = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return inner, (corner_xy_px[0] + int(columns[0]), corner_xy_px[1] + int(rows[0]))
-
-
-def _box(mask: NDArray[np.bool_], corner_xy_px: tuple[int, int]) -> tuple[float, float, float, float]:
-    x, y = corner_xy_px
-    return float(x), float(y), float(x + mask.shape[1]), float(y + mask.shape[0])
 
 
 def _same(bone: Bone, other: Bone) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from osteon.anatomy import BONES
-from osteon.datasets.rle import box_of_mask, coco_runs, compress
+from osteon.datasets.rle import coco_runs, compress
 from osteon.findings import Bone
 from osteon.radiograph import Radiograph
 
@@ -59,13 +59,12 @@ def document(images: Sequence[ImageRecord]) -> dict[str, Any]:
 
 
 def _object(bone: Bone, height_px: int, width_px: int) -> dict[str, Any]:
-    """Segmentation, box around its pixels, area and score."""
-    x0, y0, x1, y1 = box_of_mask(bone.mask) or (0.0, 0.0, 0.0, 0.0)
-    x, y = bone.corner_xy_px
+    """Segmentation, box, area and score."""
+    x0, y0, x1, y1 = bone.box_xyxy_px
     counts = compress(coco_runs(bone.on(height_px, width_px)))
     return {
         "segmentation": {"size": [height_px, width_px], "counts": counts},
-        "bbox": [x + x0, y + y0, x1 - x0, y1 - y0],
+        "bbox": [x0, y0, x1 - x0, y1 - y0],
         "area": bone.area_px,
         "iscrowd": 0,
         "score": round(bone.score, 6),

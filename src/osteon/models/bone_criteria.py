@@ -191,11 +191,9 @@ def semantic_loss(logits: Tensor, targets: BoneTargets, stride: int) -> Tensor:
     shown = logits.sigmoid() * known
     both, either = (shown * share).sum((0, 2, 3)), (shown.sum((0, 2, 3)) + (share * known).sum((0, 2, 3)))
     dice = 1 - (2 * both + 1) / (either + 1)
-    present = (share.sum((0, 2, 3)) > 0).float()
-    present[0] = 1.0
-    by_class = (dice[1:] * present[1:]).sum() / present[1:].sum().clamp(min=1)
-    cells = known.sum().clamp(min=1)
-    return entropy[:, 0].sum() / cells + entropy[:, 1:].sum() / cells + dice[0] + by_class
+    present = (share[:, 1:].sum((0, 2, 3)) > 0).float()
+    by_class = (dice[1:] * present).sum() / present.sum().clamp(min=1)
+    return entropy.sum() / known.sum().clamp(min=1) + dice[0] + by_class
 
 
 def region_loss(logits: Tensor, shares: Tensor, unknown: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ which start from NanoDet-g's COCO weights, so that no second classification is n
 stride 4, into which the pyramid is mixed, and of stride 2, for their edges; auxiliary outputs learn the union of all
 bones there, and of each class.
 
-Two things are told by class: a mask is the class's own, so that a plate and the bone beneath, or radius and ulna, which
-share a box, are kept apart. And masks reach beyond their box by `MARGIN`, so that an end that the box cut off is found.
+A mask is its class's own, so that a plate and the bone beneath, or radius and ulna, which share a box, are kept apart.
+It reaches beyond its box by `MARGIN`, so that an end that the box cut off is found.
 """
 
 from typing import NamedTuple, cast
@@ -33,7 +33,6 @@ from osteon.models.regions import aligned, cropped
 FINE_STRIDE = 4
 FINE_CHANNELS = 64
 MASK_CHANNELS = 96
-EDGE_STRIDE = 2
 EDGE_CHANNELS = 32
 COARSE_CELLS = 14
 MASK_CELLS = 28

@@ -47,7 +47,7 @@ class DetectorOutput(nn.Module):
 
 
 class MirroredOutput(DetectorOutput):
-    """The same of a picture and of its mirror image, left to right, averaged point by point: surer, at twice the time.
+    """The same of a picture and of its mirror image, left to right, averaged point by point.
 
     Args:
         strides_px: levels of the model's points, in their order; see `points.grid`.
@@ -98,6 +98,19 @@ class BoneJudgeOutput(nn.Module):
 _OUTPUTS = {"gate": ["probabilities"], "detector": ["boxes", "scores"], "bone-judge": ["damage"]}
 
 
+def mirrored_strides(checkpoint: Checkpoint) -> tuple[int, ...]:
+    """Levels of a detector's points, which a mirrored one pairs.
+
+    Raises:
+        ConfigurationError: no detector, or one whose boxes come from anchors.
+    """
+    strides_px = DETECTORS[checkpoint.arch].strides_px if checkpoint.task == "detector" else ()
+    if not strides_px:
+        known = ", ".join(arch for arch, family in DETECTORS.items() if family.strides_px)
+        raise ConfigurationError(f"{checkpoint.arch} cannot be mirrored", hint=f"these can: {known}")
+    return strides_px
+
+
 def exportable(checkpoint: Checkpoint, *, mirrored: bool = False) -> nn.Module:
     """The checkpoint's model with the outputs that inference reads, in evaluation mode.
 
@@ -108,17 +121,15 @@ def exportable(checkpoint: Checkpoint, *, mirrored: bool = False) -> nn.Module:
     Raises:
         ConfigurationError: mirrored, and no detector or one whose boxes come from anchors.
     """
-    family = DETECTORS.get(checkpoint.arch) if checkpoint.task == "detector" else None
-    if mirrored and not (family and family.strides_px):
-        known = ", ".join(arch for arch, each in DETECTORS.items() if each.strides_px)
-        raise ConfigurationError(f"{checkpoint.arch} cannot be mirrored", hint=f"these can: {known}")
+    strides_px = mirrored_strides(checkpoint) if mirrored else ()
     side_px = checkpoint.settings[checkpoint.task]["side_px"]
     model = build(checkpoint.task, checkpoint.arch, side_px=side_px)
     model.load_state_dict(checkpoint.weights)
-    if family and mirrored:
-        return MirroredOutput(model, family.decode, strides_px=family.strides_px, side_px=side_px).eval()
-    if family:
-        return DetectorOutput(model, family.decode).eval()
+    if checkpoint.task == "detector":
+        decode = DETECTORS[checkpoint.arch].decode
+        if mirrored:
+            return MirroredOutput(model, decode, strides_px=strides_px, side_px=side_px).eval()
+        return DetectorOutput(model, decode).eval()
     return (GateOutput if checkpoint.task == "gate" else BoneJudgeOutput)(model).eval()
 
 

@@ -27,7 +27,7 @@ from osteon.inference.session import Session
 from osteon.preprocess import letterbox
 from osteon.training.bone_release import measured_bones
 from osteon.training.checkpoint import Checkpoint
-from osteon.training.export import Parity, export, parity, write_card
+from osteon.training.export import Parity, export, mirrored_strides, parity, write_card
 from osteon.training.quantise import Square, quantise
 
 PARITY_TOLERANCE = {"probabilities": 0.05, "boxes": 0.05, "scores": 1e-3}
@@ -74,7 +74,7 @@ def release(
         progress: reporter.
 
     Raises:
-        ConfigurationError: to be mirrored, and no detector that can be; see `export.exportable`.
+        ConfigurationError: to be mirrored, and no detector that can be; see `export.mirrored_strides`.
         ModelMismatch: another split than the training's, or torch and ONNX disagree.
         InvalidDataset: the validation part cannot set cuts.
     """
@@ -85,12 +85,14 @@ def release(
             f"the checkpoint was trained on split {checkpoint.split_hash}, not {split.hash}",
             hint="give the split file that lies beside the checkpoint",
         )
+    if about.mirrored:
+        mirrored_strides(checkpoint)
     cases = split.select(manifest, "valid").cases
     calibration = _calibration(split.select(manifest, "train").cases) if about.eight_bit else ()
     draft = path.with_suffix(".draft.onnx")  # until the figures stand, a model at `path` stays as it is
     try:
         card = _draft(checkpoint, about)
-        if card.task == "bones" and not about.mirrored:
+        if card.task == "bones":
             squares = _squares(cases, card.side_px)
             return measured_bones(checkpoint, draft, path, card, cases, squares, progress)
         difference = _exported(checkpoint, draft, card, cases, mirrored=about.mirrored)
