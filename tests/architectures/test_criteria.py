@@ -12,6 +12,7 @@ from osteon.models.criteria import (
     TOP,
     DetectionTargets,
     assign,
+    assign_all,
     complete_iou,
     detection_loss,
     distribution_loss,
@@ -65,6 +66,19 @@ def test_assignment_laws(truths: int, seed: int) -> None:
             overlap = pair_iou(truth[index : index + 1], boxes[mine])[0]
             if overlap.max() > 0.2:
                 assert float(assigned.score[mine].max()) == pytest.approx(float(overlap.max()), rel=1e-3)
+
+
+def test_truths_are_counted_through_the_pictures_of_a_batch() -> None:
+    points = grid(64)
+    boxes = torch.cat([points - 9, points + 9], 1).expand(3, -1, -1)
+    scores = torch.rand(3, len(points), generator=torch.Generator().manual_seed(0))
+    truths = [random_boxes(2, 1, side=64), torch.zeros(0, 4), random_boxes(3, 2, side=64)]
+    assigned = assign_all(scores, boxes, points, truths)
+    for i, start in enumerate((0, 2, 2)):
+        alone = assign(scores[i], boxes[i], points, truths[i])
+        assert torch.equal(assigned.score[i], alone.score)
+        assert torch.equal(assigned.truth[i], torch.where(alone.truth >= 0, alone.truth + start, -1))
+    assert assigned.truth[0].max() < 2 <= assigned.truth[2].max()
 
 
 def test_without_truth_nothing_is_assigned() -> None:

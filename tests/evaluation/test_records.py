@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from test_detection_figures import drawn_pictures
 
 import models
@@ -102,6 +103,20 @@ def test_records_of_a_model_give_what_judging_with_it_gives(tmp_path: Path) -> N
         assert np.array_equal(mine.found.boxes_xyxy_px, theirs.found.boxes_xyxy_px)
         assert np.array_equal(mine.found.scores, theirs.found.scores)
         assert np.array_equal(mine.truth_xyxy_px, theirs.truth_xyxy_px)
+
+
+def test_a_model_run_elsewhere_is_asked_instead_of_the_session(tmp_path: Path) -> None:
+    manifest = write_dataset(tmp_path / "drawn", count=2)
+    session = Session(models.model_files(tmp_path).detector, task="detector", threads=1)
+    sides: list[tuple[int, ...]] = []
+
+    def run(square: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        sides.append(square.shape)
+        return [np.array([[8, 8, 16, 16]], np.float32), np.array([0.7], np.float32)]
+
+    made = record_detector(session, manifest.cases, run=run)
+    assert sides == [(session.card.side_px, session.card.side_px)] * 2
+    assert [p.judged.found.scores.tolist() for p in made.pictures] == [pytest.approx([0.7])] * 2
 
 
 def test_variants_of_suppression_differ() -> None:

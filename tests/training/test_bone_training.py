@@ -277,8 +277,7 @@ class TestCriterion:
         """Two bones side by side, 12 px apart: cells of 32 px hold both, those of 8 px one."""
         masks = torch.zeros(2, 128, 64, dtype=torch.uint8)
         masks[0, :, 32:42], masks[1, :, 54:64] = 1, 1
-        strides = torch.cat([torch.full((128 * 64 // s**2,), float(s)) for s in (8, 32)])
-        on = own_points(masks, strides)
+        on = own_points(masks, [8, 32])
         fine, coarse = on[:, : 16 * 8].reshape(2, 16, 8), on[:, 16 * 8 :]
         assert fine[0].any(0).tolist() == [False] * 4 + [True, True, False, False]
         assert fine[1].any(0).tolist() == [False] * 6 + [True, True]
@@ -287,14 +286,14 @@ class TestCriterion:
     def test_cell_of_metal_and_bone_is_the_metals(self) -> None:
         masks = torch.zeros(2, 64, 32, dtype=torch.uint8)
         masks[0], masks[1, 16:48] = 1, 1
-        on = own_points(masks, torch.full((32,), 8.0)).reshape(2, 8, 4)
+        on = own_points(masks, [8]).reshape(2, 8, 4)
         assert on[1, 2:6].all() and not on[1, :2].any() and not on[1, 6:].any()
         assert not on[0, 2:6].any() and on[0, :2].all() and on[0, 6:].all()
 
     def test_small_object_has_every_cell_that_it_touches(self) -> None:
         masks = torch.zeros(2, 32, 32, dtype=torch.uint8)
         masks[0, 6:10, 6:10], masks[1] = 1, 1
-        assert own_points(masks, torch.full((16,), 8.0))[0].nonzero()[:, 0].tolist() == [0, 1, 4, 5]
+        assert own_points(masks, [8])[0].nonzero()[:, 0].tolist() == [0, 1, 4, 5]
 
     def test_semantic_loss_is_least_for_the_truth_and_leaves_ignored_cells_out(self) -> None:
         bone, metal, nobody = np.zeros((3, 16, 16))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import drawn
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -16,11 +17,12 @@ from osteon.datasets.case import Manifest
 from osteon.datasets.recognise import open_dataset
 from osteon.datasets.split import Split
 from osteon.errors import ConfigurationError
-from osteon.inference.session import read_card
+from osteon.inference.session import Session, read_card
 from osteon.training.checkpoint import Checkpoint
+from osteon.training.detector import runner
 from osteon.training.rows import StudyRow, chosen, read_rows
 from osteon.training.runs import Run, train_detector
-from osteon.training.study import Study, run_study
+from osteon.training.study import Study, run_study, time_rows
 
 torch.set_num_threads(1)  # quicker for small models, and the same to the last bit
 PLANNED = Path(__file__).parents[2] / "docs" / "rows" / "detectors.yaml"
@@ -167,6 +169,35 @@ def test_a_row_that_was_begun_goes_on_in_the_same_schedule(
     assert all(torch.equal(value, parts.weights[name]) for name, value in whole.weights.items())
 
 
+def test_times_are_taken_anew_and_nothing_else(
+    done: tuple[Study, dict[str, Any]], rows: tuple[StudyRow, ...], films: tuple[Manifest, Split], tmp_path: Path
+) -> None:
+    """Of rows whose figures were brought from another machine without their models, too."""
+    study, said = Study(tmp_path, *films), []
+    for name in ("plain", "yolo"):
+        figures = json.loads((done[0].folder / "rows" / name / "figures.json").read_text())
+        (tmp_path / "rows" / name).mkdir(parents=True)
+        (tmp_path / "rows" / name / "figures.json").write_text(json.dumps(figures | {"ms": -1.0}))
+    time_rows(study, rows, only=("yolo", "later"), say=said.append)
+    plain, yolo, later, _ = json.loads((tmp_path / "study.json").read_text())["rows"]
+    assert said == ["YOLOv8n at 64"]
+    assert plain["measured"]["ms"] == -1.0 and later["measured"] is None
+    assert yolo["measured"]["ms"] > 0
+    before = next(row for row in done[1]["rows"] if row["name"] == "yolo")["measured"]
+    assert yolo["measured"] | {"ms": before["ms"]} == before
+
+
+@pytest.mark.parametrize("name", ["plain", "yolo"])
+def test_torch_runs_a_row_as_its_model_file_does(done: tuple[Study, dict[str, Any]], name: str) -> None:
+    folder = done[0].folder / "rows" / name
+    session = Session(folder / "model.onnx", task="detector", threads=1)
+    square = np.random.default_rng(0).random((64, 64), np.float32)
+    ours = runner(Checkpoint.read(folder / "last.pt"), side_px=64)(square)
+    for mine, theirs in zip(ours, session.run(square), strict=True):
+        assert mine.shape == theirs.shape
+        assert np.allclose(mine, theirs, atol=2e-3)
+
+
 def test_a_row_trained_with_other_settings_is_not_told_as_this_one(
     done: tuple[Study, dict[str, Any]], rows: tuple[StudyRow, ...]
 ) -> None:
@@ -209,6 +240,8 @@ def test_the_command_tells_rows_that_were_not_run(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert done.stdout == (tmp_path / "study" / "study.md").read_text("utf-8")
     assert done.stdout.count("| not run |") >= 4
+    timed = CliRunner().invoke(main, [str(word) for word in (*words[:-1], "--times-only")])
+    assert (timed.exit_code, timed.stdout) == (0, done.stdout)
     again = CliRunner().invoke(main, [str(word) for word in (*words, "--only", "nobody")])
     assert again.exit_code == 2
     assert "no row is called nobody" in again.stderr

@@ -15,12 +15,13 @@ from osteon.datasets.case import Manifest
 from osteon.datasets.labels import FRACTURE_LABELS
 from osteon.datasets.split import Split
 from osteon.errors import InvalidDataset, ModelMismatch
+from osteon.models.criteria import DetectionTargets
 from osteon.training.architectures import build, start
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.config import LoopSettings
-from osteon.training.detector import DetectorTask, example
+from osteon.training.detector import Batch, DetectorTask, example
 from osteon.training.gate import view
-from osteon.training.loop import Average, rate_at
+from osteon.training.loop import Average, moved, rate_at
 from osteon.training.masks import targets
 from osteon.training.pictures import load, mirrored
 from osteon.training.runs import Run, train_detector, train_gate
@@ -249,6 +250,17 @@ def test_the_average_follows_at_once_and_settles() -> None:
     source.weight.data.fill_(0)
     average.update(source)
     assert target.weight.detach().tolist() == pytest.approx([4.99, 4.99], abs=0.02)
+
+
+def test_a_batch_goes_to_the_device_whole() -> None:
+    """All tensors of its named tuples and lists; what is none stays, and so does the kind of everything."""
+    boxes = [torch.zeros(2, 4), torch.zeros(0, 4)]
+    batch = Batch(torch.zeros(2, 1, 4, 4), DetectionTargets(boxes, torch.zeros(2, 1, 1, 1)), (3, -1))
+    there = moved(batch, torch.device("meta"))
+    assert type(there) is Batch and type(there.targets) is DetectionTargets and there.normals == (3, -1)
+    tensors = [there.pixels, *there.targets.boxes_xyxy, there.targets.masks]
+    assert [t.device.type for t in tensors] == ["meta"] * 4
+    assert [t.shape for t in there.targets.boxes_xyxy] == [(2, 4), (0, 4)]
 
 
 def test_mirrored_pictures_carry_their_fractures(films: Films) -> None:

@@ -71,6 +71,7 @@ class Plan:
     weights: tuple[str, ...]
     whole: bool
     figures_only: bool
+    times_only: bool
     samples: int
     threads: int
 
@@ -84,6 +85,7 @@ _PLAN_OPTIONS = (
     click.option("--weights", multiple=True, help="NAME=FILE: what rows call these starting weights."),
     click.option("--whole", is_flag=True, help="Train every row to the end of its schedule, sampled ones too."),
     click.option("--figures-only", is_flag=True, help="Train nothing; measure what is trained."),
+    click.option("--times-only", is_flag=True, help="Train and measure nothing; time what is measured, in one run."),
     click.option("--samples", default=1000, show_default=True, help="Of the bootstrap."),
     click.option("--threads", default=0, help="Processor threads of the training; 0: all."),
 )
@@ -109,6 +111,7 @@ Examples:
   osteon study detectors docs/rows/detectors.yaml --data FracAtlas --split split.json --out study \\
       --weights imagenet=vgg16_features.pth --weights nanodet=nanodet_g_coco_folded.pth
   osteon study detectors docs/rows/detectors.yaml --data FracAtlas --split split.json --out study --figures-only
+  osteon study detectors docs/rows/detectors.yaml --data FracAtlas --split split.json --out study --times-only
 """,
 )
 @click.option("--data", "place", type=PLACE, required=True, help="Data set with boxes or polygons, and normals.")
@@ -170,7 +173,7 @@ def _run(plan: Plan, rows: tuple[Any, ...], manifest: Any, **kind: Any) -> None:
     from osteon.datasets.split import Split
     from osteon.training.rows import chosen
     from osteon.training.runs import is_first, joined, use_threads
-    from osteon.training.study import Study, run_study
+    from osteon.training.study import Study, run_study, time_rows
 
     if plan.whole:
         rows = tuple(replace(row, epochs_sampled=None) for row in rows)
@@ -189,7 +192,10 @@ def _run(plan: Plan, rows: tuple[Any, ...], manifest: Any, **kind: Any) -> None:
     )
     with joined(), bars(shown=is_first()) as report:
         told = is_first()
-        run_study(made, rows, only=plan.only, say=message if told else lambda _: None, progress=report)
+        if plan.times_only and told:
+            time_rows(made, rows, only=plan.only, say=message)
+        elif not plan.times_only:
+            run_study(made, rows, only=plan.only, say=message if told else lambda _: None, progress=report)
     if not told:
         return
     message(f"wrote study.json, study.md and study.png in {made.folder}")

@@ -11,7 +11,7 @@ from osteon.evaluation import records
 from osteon.evaluation.bootstrap import Interval, intervals
 from osteon.evaluation.curves import froc_curve
 from osteon.evaluation.detection import Judged, summary
-from osteon.evaluation.judge import Progress, record_detector
+from osteon.evaluation.judge import Progress, Run, record_detector
 from osteon.evaluation.operating_points import at_cut, detector_points
 from osteon.evaluation.timing import milliseconds
 from osteon.inference.card import OperatingPoint
@@ -49,15 +49,17 @@ def measure(
     split_hash: str,
     part: str,
     samples: int = 1000,
+    run: Run | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """A detector's figures on the cases with 95% intervals, and its time, as JSON.
 
-    Every candidate box goes into `folder` as records.jsonl.gz. The cuts are those of `detector_points` on these very
-    pictures, alike for all rows; without normal pictures there are none.
+    `run` is the same model where it is faster, as in `record_detector`; the time is the file's. Every candidate box
+    goes into `folder` as records.jsonl.gz. The cuts are those of `detector_points` on these very pictures, alike for
+    all rows; without normal pictures there are none.
     """
     session = Session(model, task="detector")
-    kept = record_detector(session, cases, split_hash=split_hash, part=part, progress=progress)
+    kept = record_detector(session, cases, split_hash=split_hash, part=part, run=run, progress=progress)
     records.write(kept, folder / "records.jsonl.gz")
     judged = kept.judged()
     points = cuts_of(judged)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from numpy.typing import NDArray
 
 from osteon.datasets.case import Case
 from osteon.datasets.labels import FRACTURE_LABELS
@@ -23,6 +24,8 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many are done, and how many there are."""
 ShowsBone = Callable[[Radiograph], bool]
 """The gate's decision."""
+Run = Callable[[NDArray[np.float32]], Sequence[NDArray[np.float32]]]
+"""(side_px, side_px) in [0, 1] -> (n, 4) boxes in model pixels and (n,) scores."""
 
 
 def truth_boxes(case: Case) -> Boxes:
@@ -45,6 +48,7 @@ def record_detector(
     split_hash: str = "",
     part: str = "",
     shows_bone: ShowsBone | None = None,
+    run: Run | None = None,
     progress: Progress | None = None,
 ) -> Records:
     """The detector's candidate boxes, before suppression, on every case, and what is known of it; see `Records.judged`.
@@ -55,12 +59,13 @@ def record_detector(
         split_hash: of the split that the cases are from, or "".
         part: of that split.
         shows_bone: the gate's decision, to be noted; it keeps nothing from the detector here.
+        run: the same model run elsewhere, on a GPU, say; else the session runs it.
         progress: reporter.
     """
     known = [case for case in cases if truth_known(case)]
     pictures = []
     for case, radiograph, square in squares(known, session.card.side_px, progress):
-        boxes, scores = session.run(square.pixels)
+        boxes, scores = (run or session.run)(square.pixels)
         found = candidates(boxes, scores, square.placement, min_score=MIN_SCORE)
         noted = facts(case, height_px=radiograph.height_px, width_px=radiograph.width_px)
         bone = bool(shows_bone(radiograph)) if shows_bone else None

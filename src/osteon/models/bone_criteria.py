@@ -1,12 +1,13 @@
 """Truth of single bones and the losses of models that find them; regions nobody could draw count neither way."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from osteon.models.criteria import assign, complete_iou, distribution_loss
+from osteon.models.criteria import assign, complete_iou, counted_through, distances, distribution_loss
 from osteon.models.points import decode
 
 MASK_SHARE = 2.0
@@ -106,47 +107,43 @@ def points_loss(predictions: PointPredictions, targets: BoneTargets) -> dict[str
     logits, names, bins = predictions.logits.float(), predictions.names.float(), predictions.bins.float()
     points, strides = predictions.points_xy, predictions.strides_px
     boxes = decode(bins, points, strides, steps=predictions.steps)
-    wanted, known = torch.zeros_like(logits), torch.ones_like(logits)
-    overlaps, edges, weights, entropies = [], [], [], [logits.sum() * 0]
-    for i, (truth, labels) in enumerate(zip(targets.boxes_xyxy, targets.labels, strict=True)):
-        kind = (labels >= names.shape[2]).long()
-        scores = logits[i].detach().sigmoid()[:, kind].T if len(labels) else logits[i].detach().sigmoid()[:, 0]
-        on = own_points(targets.masks[i], strides) if len(labels) else None
-        assigned = assign(scores, boxes[i].detach(), points, truth, on=on)
-        positive = assigned.truth >= 0
-        known[i] = (positive | ~_inside(points, targets.ignored[i])).float()[:, None]
-        if not positive.any():
-            continue
-        chosen = assigned.truth[positive]
-        wanted[i, positive, kind[chosen]] = assigned.score[positive]
-        bone = kind[chosen] == 0
-        named = functional.cross_entropy(names[i, positive][bone], labels[chosen][bone], reduction="none")
-        entropies.append((named * assigned.score[positive][bone]).sum())
-        goal, place, stride = truth[chosen], points[positive], strides[positive, None]
-        distances = torch.cat([place - goal[:, :2], goal[:, 2:] - place], -1) / stride
-        overlaps.append(1 - complete_iou(boxes[i][positive], goal))
-        edges.append(distribution_loss(bins[i][positive], distances, steps=predictions.steps))
-        weights.append(assigned.score[positive])
+    levels = [int(stride) for stride in strides.unique(sorted=True).tolist()]
+    each = []
+    for i, (boxed, labels) in enumerate(zip(targets.boxes_xyxy, targets.labels, strict=True)):
+        scores = logits[i].detach().sigmoid()
+        scores = scores[:, (labels >= names.shape[2]).long()].T if len(labels) else scores[:, 0]
+        on = own_points(targets.masks[i], levels) if len(labels) else None
+        each.append(assign(scores, boxes[i].detach(), points, boxed, on=on))
+    assigned = counted_through(each, [len(truth) for truth in targets.boxes_xyxy])
+    picture, point = torch.nonzero(assigned.truth >= 0, as_tuple=True)
+    chosen, weight = assigned.truth[picture, point], assigned.score[picture, point]
+    truth, label = torch.cat(targets.boxes_xyxy)[chosen], torch.cat(targets.labels)[chosen]
+    bone = label < names.shape[2]
+    wanted = torch.zeros_like(logits).index_put((picture, point, (~bone).long()), weight)
+    outside = torch.stack([~_inside(points, ignored) for ignored in targets.ignored])
+    known = ((assigned.truth >= 0) | outside)[..., None].float()
     total = wanted.sum().clamp(min=1)
     entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-    zero = logits.sum() * 0
-    weight = torch.cat(weights) if weights else logits.new_zeros(0)
+    label = label.clamp(max=names.shape[2] - 1)
+    name = functional.cross_entropy(names[picture, point], label, reduction="none") * bone
+    overlap = 1 - complete_iou(boxes[picture, point], truth)
+    goal = distances(points[point], truth, strides[point])
+    edge = distribution_loss(bins[picture, point], goal, steps=predictions.steps)
     return {
         "score": ((entropy * known).sum((0, 1)) / wanted.sum((0, 1)).clamp(min=1)).sum(),
-        "name": torch.stack(entropies).sum() / total,
-        "box": 5.0 * (torch.cat(overlaps) * weight).sum() / total if weights else zero,
-        "edge": (torch.cat(edges) * weight).sum() / total if weights else zero,
+        "name": (name * weight).sum() / total,
+        "box": 5.0 * (overlap * weight).sum() / total,
+        "edge": (edge * weight).sum() / total,
     }
 
 
-def own_points(masks: Tensor, strides_px: Tensor) -> Tensor:
-    """(k, n) which points may answer for each of (k, h, w) masks; points as `points.grid` orders them.
+def own_points(masks: Tensor, strides: Sequence[int]) -> Tensor:
+    """(k, n) which points may answer for each of (k, h, w) masks; points of strides in pixels, as `grid` orders them.
 
     Where objects overlap, pixels are the smaller one's. Points answer whose cell holds hardly another object: a large
     cell between radius and ulna knows neither's edges. An object with fewer than `LEAST_OWN` such points has all whose
     cell it touches.
     """
-    strides = [int(stride) for stride in strides_px.unique(sorted=True)]
     order = masks.flatten(1).sum(1).argsort()
     above = masks[order].cumsum(0, dtype=torch.int32) - masks[order]
     owned = torch.empty_like(masks)
@@ -156,7 +153,7 @@ def own_points(masks: Tensor, strides_px: Tensor) -> Tensor:
     return torch.where(alone.sum(1, keepdim=True) >= LEAST_OWN, alone, touched > 0)
 
 
-def _shares(masks: Tensor, strides: list[int]) -> Tensor:
+def _shares(masks: Tensor, strides: Sequence[int]) -> Tensor:
     """(k, n) share of the cell of each point under (k, h, w) masks; each stride a multiple of the one before."""
     cells, levels, finer = masks[:, None].float(), [], 1
     for stride in strides:
@@ -179,12 +176,12 @@ def semantic_loss(logits: Tensor, targets: BoneTargets, stride: int) -> Tensor:
     left out.
     """
     height, width = targets.ignored.shape[1:]
-    drawn = logits.new_zeros(len(logits), logits.shape[1], height, width, dtype=torch.uint8)
+    drawn = logits.new_zeros(*logits.shape[:2], height, width)
     for i, (masks, labels) in enumerate(zip(targets.masks, targets.labels, strict=True)):
-        for mask, label in zip(masks, labels, strict=True):
-            drawn[i, 0] |= mask
-            drawn[i, 1 + int(label)] |= mask
-    share = functional.avg_pool2d(drawn.float(), stride)
+        if len(labels):
+            drawn[i, 0] = masks.amax(0)
+            drawn[i].index_add_(0, 1 + labels, masks.float())
+    share = functional.avg_pool2d(drawn.clamp(max=1), stride)
     unknown = functional.avg_pool2d(targets.ignored[:, None].float(), stride)
     known = ((unknown < 0.5) | (share[:, :1] > 0.5)).float()
     entropy = functional.binary_cross_entropy_with_logits(logits, share, reduction="none") * known

@@ -1,6 +1,7 @@
 """Losses: task-aligned assignment with distribution boxes for detectors, cross-entropy with Dice for masks."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -106,16 +107,34 @@ def assign(
     return Assignment(truth, score)
 
 
-def distribution_loss(bins: Tensor, distances: Tensor, *, steps: Sequence[float] | None = None) -> Tensor:
-    """(n,) cross-entropy of (n, 4, k) edge distributions with true distances (n, 4) in strides.
+def assign_all(scores: Tensor, boxes: Tensor, points_xy: Tensor, truth_xyxy: Sequence[Tensor]) -> Assignment:
+    """`assign` for (b, n) scores and (b, n, 4) boxes of a batch; truths are counted through all its pictures."""
+    each = [assign(s, b, points_xy, truth) for s, b, truth in zip(scores, boxes, truth_xyxy, strict=True)]
+    return counted_through(each, [len(truth) for truth in truth_xyxy])
+
+
+def counted_through(assigned: Sequence[Assignment], counts: Sequence[int]) -> Assignment:
+    """Assignments of pictures with so many truths each as one, (b, n): truths are counted through all pictures."""
+    starts = [0, *accumulate(counts[:-1])]
+    truth = [torch.where(a.truth >= 0, a.truth + start, -1) for a, start in zip(assigned, starts, strict=True)]
+    return Assignment(torch.stack(truth), torch.stack([a.score for a in assigned]))
+
+
+def distances(points_xy: Tensor, boxes_xyxy: Tensor, strides_px: Tensor) -> Tensor:
+    """(n, 4) distances of points to the left, top, right and bottom edge of a box each, in strides."""
+    return torch.cat([points_xy - boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - points_xy], -1) / strides_px[:, None]
+
+
+def distribution_loss(bins: Tensor, wanted: Tensor, *, steps: Sequence[float] | None = None) -> Tensor:
+    """(n,) cross-entropy of (n, 4, k) edge distributions with true distances, `wanted`, (n, 4) in strides.
 
     Args:
         steps: distance of each bin, as in `points.decode`.
     """
     places = torch.tensor(range(bins.shape[-1]) if steps is None else steps, dtype=torch.float32, device=bins.device)
-    distances = distances.clamp(0, float(places[-1]) - 0.01)
-    lower = torch.searchsorted(places, distances, right=True) - 1
-    part = (distances - places[lower]) / (places[lower + 1] - places[lower])
+    wanted = wanted.clamp(0, (range(bins.shape[-1]) if steps is None else steps)[-1] - 0.01)
+    lower = torch.searchsorted(places, wanted, right=True) - 1
+    part = (wanted - places[lower]) / (places[lower + 1] - places[lower])
     logs = functional.log_softmax(bins, -1)
     low = logs.gather(-1, lower[..., None])[..., 0]
     high = logs.gather(-1, lower[..., None] + 1)[..., 0]
@@ -129,27 +148,20 @@ def detection_loss(
     logits, bins = predictions.logits.float(), predictions.bins.float()
     points, strides = predictions.points_xy, predictions.strides_px
     boxes = decode(bins, points, strides)
-    wanted = torch.zeros_like(logits)
-    overlaps, edges, weights = [], [], []
-    for i, truth in enumerate(targets.boxes_xyxy):
-        assigned = assign(logits[i].detach().sigmoid(), boxes[i].detach(), points, truth)
-        wanted[i] = assigned.score
-        positive = assigned.truth >= 0
-        if not positive.any():
-            continue
-        goal = truth[assigned.truth[positive]]
-        place, stride = points[positive], strides[positive, None]
-        distances = torch.cat([place - goal[:, :2], goal[:, 2:] - place], -1) / stride
-        overlaps.append(1 - complete_iou(boxes[i][positive], goal))
-        edges.append(distribution_loss(bins[i][positive], distances))
-        weights.append(assigned.score[positive])
+    assigned = assign_all(logits.detach().sigmoid(), boxes.detach(), points, targets.boxes_xyxy)
+    wanted, truth = assigned.score, torch.cat(targets.boxes_xyxy)
+    picture, point = torch.nonzero(assigned.truth >= 0, as_tuple=True)
+    goal = truth[assigned.truth[picture, point]]
+    weight = wanted[picture, point]
     total = wanted.sum().clamp(min=1)
     entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
-    loss = {"score": shares.score * entropy / total}
-    weight = torch.cat(weights) if weights else logits.new_zeros(0)
-    zero = logits.sum() * 0
-    loss["box"] = shares.box * (torch.cat(overlaps) * weight).sum() / total if weights else zero
-    loss["edge"] = shares.edge * (torch.cat(edges) * weight).sum() / total if weights else zero
+    overlap = 1 - complete_iou(boxes[picture, point], goal)
+    edge = distribution_loss(bins[picture, point], distances(points[point], goal, strides[point]))
+    loss = {
+        "score": shares.score * entropy / total,
+        "box": shares.box * (overlap * weight).sum() / total,
+        "edge": shares.edge * (edge * weight).sum() / total,
+    }
     if predictions.mask_logits is not None:
         loss["mask"] = shares.mask * mask_loss(predictions.mask_logits.float(), targets.masks)
     return loss

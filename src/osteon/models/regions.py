@@ -20,14 +20,7 @@ def aligned(feature: Tensor, boxes_xyxy: Tensor, size: int, *, side_px: tuple[in
     Returns:
         (n, c, size, size); cell (i, j) covers the box's part (j / size .. (j + 1) / size, i / size .. (i + 1) / size).
     """
-    steps = (torch.arange(size * SAMPLES, device=feature.device, dtype=torch.float32) + 0.5) / (size * SAMPLES)
-    x0, y0, x1, y1 = boxes_xyxy.float().unbind(1)
-    x = (x0[:, None] + (x1 - x0)[:, None] * steps) * (2 / side_px[1]) - 1
-    y = (y0[:, None] + (y1 - y0)[:, None] * steps) * (2 / side_px[0]) - 1
-    points = torch.stack(
-        [x[:, None, :].expand(-1, size * SAMPLES, -1), y[:, :, None].expand(-1, -1, size * SAMPLES)], -1
-    )
-    rows = points.reshape(1, -1, size * SAMPLES, 2)
+    rows = _places(boxes_xyxy, size, side_px).reshape(1, -1, size * SAMPLES, 2)
     values = functional.grid_sample(feature.float(), rows, padding_mode="border", align_corners=False)
     cells = functional.avg_pool2d(values, SAMPLES)
     return cells.reshape(feature.shape[1], -1, size, size).transpose(0, 1)
@@ -35,8 +28,16 @@ def aligned(feature: Tensor, boxes_xyxy: Tensor, size: int, *, side_px: tuple[in
 
 def cropped(masks: Tensor, boxes_xyxy: Tensor, size: int) -> Tensor:
     """(n, size, size) share of each cell under a mask: mask i, (h, w), seen through box i, (4,), in its pixels."""
-    regions = [
-        aligned(mask[None, None].float(), box[None], size, side_px=(mask.shape[0], mask.shape[1]))[0, 0]
-        for mask, box in zip(masks, boxes_xyxy, strict=True)
-    ]
-    return torch.stack(regions) if regions else boxes_xyxy.new_zeros(0, size, size)
+    places = _places(boxes_xyxy, size, (masks.shape[1], masks.shape[2]))
+    values = functional.grid_sample(masks[:, None].float(), places, padding_mode="border", align_corners=False)
+    return functional.avg_pool2d(values, SAMPLES)[:, 0]
+
+
+def _places(boxes_xyxy: Tensor, size: int, side_px: tuple[int, int]) -> Tensor:
+    """(n, size * SAMPLES, size * SAMPLES, 2) points under boxes as `grid_sample` takes them: x, y from -1 to 1."""
+    steps = (torch.arange(size * SAMPLES, device=boxes_xyxy.device, dtype=torch.float32) + 0.5) / (size * SAMPLES)
+    x0, y0, x1, y1 = boxes_xyxy.float().unbind(1)
+    x = (x0[:, None] + (x1 - x0)[:, None] * steps) * (2 / side_px[1]) - 1
+    y = (y0[:, None] + (y1 - y0)[:, None] * steps) * (2 / side_px[0]) - 1
+    across, down = x[:, None, :].expand(-1, size * SAMPLES, -1), y[:, :, None].expand(-1, -1, size * SAMPLES)
+    return torch.stack([across, down], -1)

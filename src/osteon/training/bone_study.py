@@ -50,6 +50,7 @@ def bones_kind(*, gate: Evidence | None = None, gate_saw: frozenset[str] | None 
         markdown=markdown,
         plot=plot,
         parameters=lambda row, arch: _parameters(arch, row.bones.side_px, row.bones.classes),
+        milliseconds=_timed,
         installed=INSTALLED,
     )
 
@@ -119,6 +120,12 @@ def _records_of_checkpoint(study: Study, row: BonesRow, progress: Progress | Non
     found = find_bones(model, pictures, names, min_score=MIN_SCORE)
     origin = BoneOrigin(row.name, "study", "", names, Cuts(0.5, 0.5), MIN_SCORE, study.split.hash, PART)
     return BoneRecords(origin, tuple(outlined(picture, bones) for picture, bones in zip(pictures, found, strict=True)))
+
+
+def _timed(study: Study, row: BonesRow) -> float | None:
+    """Of the row's model file, whose time depends on how many bones it finds; None where it is not here."""
+    model = existing(study, row) if row.model else study.row_folder(row) / "model.onnx"
+    return _milliseconds(model, study) if model.is_file() else None
 
 
 def _milliseconds(model: Path, study: Study) -> float:

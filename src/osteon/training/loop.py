@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from osteon.errors import ConfigurationError, ModelMismatch
 from osteon.evaluation.judge import Progress
@@ -93,6 +94,16 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def moved(value: Any, where: torch.device) -> Any:
+    """A tensor, or all tensors in tuples and lists, on a device; what is no tensor stays."""
+    if isinstance(value, Tensor):
+        return value.to(where)
+    if isinstance(value, list | tuple):
+        parts = [moved(part, where) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value
+
+
 @dataclass
 class Average:
     """Exponential moving average of a model's weights; the decay grows from 0 so that the start is forgotten."""
@@ -106,10 +117,12 @@ class Average:
         """Take a step towards the source's weights."""
         self.steps += 1
         decay = self.decay * (1 - math.exp(-self.steps / 300))
-        for mine, new in zip(self.model.state_dict().values(), source.state_dict().values(), strict=True):
-            if mine.dtype.is_floating_point:
-                mine.lerp_(new, 1 - decay)
-            else:
+        pairs = list(zip(self.model.state_dict().values(), source.state_dict().values(), strict=True))
+        real = [pair for pair in pairs if pair[0].dtype.is_floating_point]
+        step = get_ema_multi_avg_fn(decay)
+        step([mine for mine, _ in real], [new for _, new in real], 0)
+        for mine, new in pairs:
+            if not mine.dtype.is_floating_point:
                 mine.copy_(new)
 
 
@@ -226,8 +239,11 @@ class Training(Generic[Batch]):
             loaders = max(LOADERS, min(CUDA_LOADERS, (os.cpu_count() or 1) // ranks.count()))
         with ThreadPoolExecutor(loaders) as pool:
 
+            def made(step: int) -> Batch:
+                return moved(self.task.batch(self.epoch, step * ranks.count() + ranks.index()), self.device)
+
             def submit(step: int) -> Future[Batch]:
-                return pool.submit(self.task.batch, self.epoch, step * ranks.count() + ranks.index())
+                return pool.submit(made, step)
 
             waiting = [submit(step) for step in range(min(2 * loaders, self.steps))]
             for step in range(self.steps):
@@ -241,16 +257,18 @@ class Training(Generic[Batch]):
             group["lr"] = group["peak"] * share
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             parts = self.task.loss(self.model, batch)
-        loss = torch.stack(list(parts.values())).sum()
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss is {float(loss)} at step {step}")
+        values = torch.stack(list(parts.values()))
+        loss = values.sum()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         ranks.agree(self.model)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimiser.step()
         self.average.update(self.model)
-        return {name: float(value.detach()) for name, value in parts.items()}
+        losses = dict(zip(parts, values.detach().tolist(), strict=True))
+        if not math.isfinite(sum(losses.values())):
+            raise FloatingPointError(f"loss is {losses} at step {step}")
+        return losses
 
     def _record(self, row: dict[str, float]) -> None:
         """Add the epoch's row to the history, in place of what a run that was killed before it saved has left there."""

@@ -6,6 +6,7 @@ moment and started again it goes on with the epoch, and the row, that it was at.
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -15,15 +16,17 @@ from typing import Any, cast
 from osteon.datasets.case import Case, Manifest
 from osteon.datasets.split import Split
 from osteon.errors import ConfigurationError
-from osteon.evaluation.detector_study import cuts_of, markdown, measure, plot
+from osteon.evaluation.detector_study import THREADS, cuts_of, markdown, measure, plot
 from osteon.evaluation.judge import Progress
 from osteon.evaluation.records import read as read_records
+from osteon.evaluation.timing import milliseconds
 from osteon.inference.card import Card
 from osteon.inference.pipeline import DETECTOR_FILE
 from osteon.inference.session import read_card
 from osteon.training import ranks
 from osteon.training.architectures import DETECTORS, build
 from osteon.training.checkpoint import Checkpoint
+from osteon.training.detector import runner
 from osteon.training.export import export, write_card
 from osteon.training.loop import device
 from osteon.training.rows import BUNDLED, Row, StudyRow
@@ -46,6 +49,7 @@ class Kind:
         markdown: the study as it stands and the histories of its rows by name -> its tables.
         plot: the study and the histories of its rows by name -> a picture.
         parameters: of a row and its architecture's name, how many it has; None: not one that is trained here.
+        milliseconds: of a row's model on two threads; None where it has no model file.
         installed: the model that rows call "bundled".
     """
 
@@ -54,6 +58,7 @@ class Kind:
     markdown: Callable[[Mapping[str, Any], Histories], str]
     plot: Callable[[Mapping[str, Any], Histories, Path], None]
     parameters: Callable[[Any, str], int | None]
+    milliseconds: Callable[["Study", Any], float | None]
     installed: Path
 
 
@@ -115,6 +120,23 @@ def run_study(
             ranks.wait()
     with ranks.in_turn():
         return _write(study, rows)
+
+
+def time_rows(study: Study, rows: Sequence[Row], *, only: Sequence[str] = (), say: Say = lambda _: None) -> None:
+    """Time the measured rows anew (only those named, where any is), one after the other on this machine.
+
+    Rows may have been measured on several machines, or beside other work; their times can be compared only after this.
+    """
+    for row in rows:
+        file = study.row_folder(row) / "figures.json"
+        figures = _figures(file)
+        if figures is None or (only and row.name not in only):
+            continue
+        say(row.label)
+        taken = study.kind.milliseconds(study, row)
+        if taken is not None:
+            _put(file, json.dumps(figures | {"ms": taken}, indent=1))
+    _write(study, rows)
 
 
 def _named(progress: Progress | None, name: str) -> Progress | None:
@@ -275,8 +297,10 @@ def _measure_detector(study: Study, row: StudyRow, progress: Progress | None) ->
     """Figures of the row's model, which is exported where it is a training; its cuts and figures go into its card."""
     folder = study.row_folder(row)
     model = existing(study, row) if row.model else folder / "model.onnx"
+    run = None
     if not row.model:
         saved = Checkpoint.read(folder / "last.pt")
+        run = runner(saved, side_px=row.settings.side_px) if has_cuda() else None
         export(saved, model, study_card(study, row, saved, labels=("fracture",), operating_points={}))
     measured = measure(
         model,
@@ -285,6 +309,7 @@ def _measure_detector(study: Study, row: StudyRow, progress: Progress | None) ->
         split_hash=study.split.hash,
         part=PART,
         samples=study.samples,
+        run=run,
         progress=progress,
     )
     if not row.model:
@@ -292,6 +317,18 @@ def _measure_detector(study: Study, row: StudyRow, progress: Progress | None) ->
         known = {name: value for name, value in measured["figures"].items() if value is not None}
         write_card(model, model, replace(read_card(model)[0], operating_points=points, metrics=known))
     return measured
+
+
+def _milliseconds(study: Study, row: StudyRow) -> float:
+    """Of the row's model file; where only its figures are here, of the same network with random weights."""
+    model = existing(study, row) if row.model else study.row_folder(row) / "model.onnx"
+    with tempfile.TemporaryDirectory() as folder:
+        if not model.is_file():
+            model, side_px = Path(folder) / "model.onnx", row.settings.side_px
+            weights = build("detector", row.settings.arch, side_px=side_px).state_dict()
+            drawn = Checkpoint("detector", row.settings.arch, weights, row.said(), study.split.hash, 0, {}, {})
+            export(drawn, model, study_card(study, row, drawn, labels=("fracture",), operating_points={}))
+        return milliseconds(model, task="detector", threads=THREADS)
 
 
 @cache
@@ -307,6 +344,7 @@ DETECTORS_KIND: Kind = Kind(
     markdown=lambda found, _: markdown(found),
     plot=plot,
     parameters=lambda row, arch: _parameters(arch, row.detector.side_px),
+    milliseconds=_milliseconds,
     installed=DETECTOR_FILE,
 )
 """Fracture detectors."""
