@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from osteon.cli import message
 from osteon.cli.bone_judge import train_bone_judge
+from osteon.cli.eight_bit import train_eight_bit
 from osteon.cli.progress import bars
 from osteon.errors import MissingExtra
 from osteon.training.config import (
@@ -75,6 +76,7 @@ def train() -> None:
 
 
 train.add_command(train_bone_judge)
+train.add_command(train_eight_bit)
 
 
 @train.command(

@@ -25,8 +25,10 @@ OUTPUT_WEIGHTS = (
     "regression_head",
     "model.head.weight",
 )
-FINE_WEIGHTS = ("encoder.stem.", "encoder.stages.0.", "encoder.stages.1.")
-"""The gate's first stages: in 8 bit they cost 0.001 Dice, in float 2 ms on one thread."""
+FINE_WEIGHTS = tuple(
+    f"{part}.{stage}." for part in ("encoder", "backbone") for stage in ("stem", "stages.0", "stages.1")
+)
+"""The first stages of the gate and of the detector: in 8 bit they cost 0.001 Dice, in float 2 ms on one thread."""
 Square = NDArray[np.float32]
 
 
