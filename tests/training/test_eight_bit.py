@@ -6,11 +6,13 @@ from pathlib import Path
 
 import drawn
 import numpy as np
+import onnx
 import pytest
 import torch
 from click.testing import CliRunner
 from torch.nn.utils import parametrize
 
+import models
 from osteon.cli import main
 from osteon.datasets import synthetic
 from osteon.datasets.case import Manifest
@@ -19,10 +21,13 @@ from osteon.datasets.split import Split
 from osteon.errors import ConfigurationError, ModelMismatch
 from osteon.models.csp import ConvBlock
 from osteon.models.nanocsp import NanoCsp
+from osteon.models.points import Predictions
 from osteon.training.architectures import build
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.config import REHEARSAL_LOOP
-from osteon.training.eight_bit import Rehearsal, Rounded, RoundedWeights, fold, plain_weights
+from osteon.training.eight_bit import Rehearsal, Rounded, RoundedWeights, fold, likeness_loss, plain_weights
+from osteon.training.export import export
+from osteon.training.quantise import quantise
 from osteon.training.runs import Run, rehearse_eight_bit, train_detector
 
 torch.set_num_threads(1)  # quicker for small models, and the same to the last bit
@@ -115,6 +120,41 @@ def test_its_normalisation_stays_as_it_is_and_its_weights_move(detector: NanoCsp
     assert not {name for name in changed if "running" in name or "num_batches" in name}
 
 
+def test_the_loss_is_least_for_what_the_teacher_says(detector: NanoCsp) -> None:
+    said = detector(torch.rand(1, 1, 64, 64))
+    wanted = Predictions(*(value.detach() for value in said))
+    logits, bins = (value.clone().requires_grad_() for value in (wanted.logits, wanted.bins))
+    same = likeness_loss(wanted._replace(logits=logits, bins=bins), wanted)
+    sum(same.values()).backward()
+    assert logits.grad.abs().max() < 1e-6 and bins.grad.abs().max() < 1e-6
+    for part, other in (("score", {"logits": wanted.logits + 0.1}), ("edge", {"bins": wanted.bins.flip(-1)})):
+        assert likeness_loss(wanted._replace(**other), wanted)[part] > same[part]
+
+
+def test_the_file_takes_the_ranges_of_the_rehearsal(detector: NanoCsp, tmp_path: Path) -> None:
+    saved = Checkpoint("detector", "nanocsp", detector.state_dict(), {"detector": {"side_px": 64}}, "", 1, {}, {})
+    export(saved, tmp_path / "float.onnx", models.detector_card(side_px=64))
+    squares = [np.random.default_rng(seed).random((64, 64), np.float32) for seed in range(2)]
+    ranges = {"class_convs.1": [[-3.0, 5.0], [-1.0, 6.65]], "laterals.0": [[-2.0, 3.1]]}
+    quantise(tmp_path / "float.onnx", tmp_path / "small.onnx", squares, ranges)
+    graph = onnx.load(tmp_path / "small.onnx").graph
+    numbers = {i.name: onnx.numpy_helper.to_array(i) for i in graph.initializer}
+    made = {output: node for node in graph.node for output in node.output}
+    steps: dict[str, list[float]] = {}
+    for node in graph.node:
+        if node.op_type == "QuantizeLinear" and node.input[0] in made:
+            source, kind = made[node.input[0]], made[node.input[0]].op_type
+            while source.op_type != "Conv" and source.input[0] in made:
+                source = made[source.input[0]]
+            if source.op_type == "Conv" and kind in ("Conv", "LeakyRelu"):
+                steps.setdefault(source.input[1].split("_DequantizeLinear")[0], []).append(
+                    float(numbers[node.input[1]])
+                )
+    of = {name: next(v for k, v in steps.items() if f"{name}.conv.weight" in k) for name in ranges}
+    assert of["class_convs.1"] == pytest.approx([8 / 255, 7.65 / 255], rel=1e-5)
+    assert of["laterals.0"] == pytest.approx([5.1 / 255], rel=1e-5)
+
+
 LOOP = replace(REHEARSAL_LOOP, epochs=1, batch=4, evaluate_every=1)
 
 
@@ -148,6 +188,9 @@ def test_a_rehearsed_checkpoint_is_one_of_the_same_training(trained: Trained, tm
     assert (read.arch, read.split_hash, read.epoch) == (before.arch, before.split_hash, before.epoch)
     assert read.settings["loop"] == before.settings["loop"]
     assert read.settings["rehearsal"]["loop"]["epochs"] == 1
+    ranges = read.settings["rehearsal"]["ranges"]
+    assert len(ranges["class_convs.0"]) == 2 and len(ranges["laterals.0"]) == 1
+    assert all(low <= 0 <= high and low < high for limits in ranges.values() for low, high in limits)
     assert read.metrics == done.metrics and read.metrics["auroc"] >= 0
     assert all(torch.equal(value, done.weights[name]) for name, value in read.weights.items())
     build("detector", "nanocsp").load_state_dict(read.weights)

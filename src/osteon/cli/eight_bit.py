@@ -43,7 +43,7 @@ def train_eight_bit(
     threads: int,
     **options: Any,
 ) -> None:
-    """Train DETECTOR, a checkpoint, on while its numbers are rounded to 8 bits, so that the 8-bit file loses less.
+    """Teach DETECTOR, a checkpoint, to say the same with numbers rounded to 8 bits, so that its 8-bit file loses less.
 
     Needs a detector made of nanocsp's blocks. The result is a checkpoint like any other: export it with --eight-bit.
     """

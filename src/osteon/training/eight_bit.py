@@ -1,22 +1,31 @@
-"""A detector that rehearses 8 bits: trained a little further while its numbers are rounded as its file rounds them.
+"""A detector that rehearses 8 bits: it learns to say, with rounded numbers, what it says without rounding.
 
-Quantisation-aware training (Jacob et al. 2018). Normalisation is folded into the convolutions, as it is in the file;
-weights are rounded to 8 bits by output channel, what goes in and out of activations to 8 bits over its range, and
-gradients pass as if nothing had been rounded. What stays in float in the file (`quantise`) is not rounded here.
+Quantisation-aware training (Jacob et al. 2018) with the detector itself as the teacher (Hinton et al. 2015), so that it
+stays what it is. Normalisation is folded into the convolutions, as it is in the file; weights are rounded to 8 bits by
+output channel, what goes in and out of activations to 8 bits over its range, and gradients pass as if nothing had been
+rounded. What stays in float in the file (`quantise`) is not rounded here; the file takes the ranges from here.
 """
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils import parametrize
 
 from osteon.errors import ConfigurationError
 from osteon.models.csp import ConvBlock
-from osteon.training.quantise import FINE_WEIGHTS
+from osteon.models.points import Predictions
+from osteon.training.config import DetectorSettings, LoopSettings
+from osteon.training.detector import Batch, DetectorTask
+from osteon.training.loop import device
+from osteon.training.pictures import Picture
+from osteon.training.quantise import FINE_WEIGHTS, Ranges
 
 MOMENTUM = 0.05
 """How fast a range follows what is seen."""
+EDGE_SHARE = 1.0
 
 
 class RoundedWeights(nn.Module):
@@ -86,6 +95,15 @@ class Rehearsal(nn.Module):
         """What the detector says."""
         return self.detector(x)
 
+    def ranges(self) -> Ranges:
+        """The ranges that were seen, of all blocks that are rounded."""
+        found: Ranges = {}
+        for name, block in self.detector.named_modules():
+            if isinstance(block, ConvBlock) and parametrize.is_parametrized(block.conv):
+                parts = (block.norm, block) if block.active else (block.norm,)
+                found[name] = [[float(part.rounded.low), float(part.rounded.high)] for part in parts]
+        return found
+
     def train(self, mode: bool = True) -> "Rehearsal":
         """Train or not; the folded normalisation never counts anew."""
         super().train(mode)
@@ -93,6 +111,39 @@ class Rehearsal(nn.Module):
             if isinstance(module, nn.BatchNorm2d):
                 module.training = False
         return self
+
+
+class RehearsalTask(DetectorTask):
+    """Trains a rehearsal to say what its detector said before; validates on whole pictures, rounded."""
+
+    def __init__(
+        self,
+        train: Sequence[Picture],
+        valid: Sequence[Picture],
+        *,
+        teacher: nn.Module,
+        settings: DetectorSettings,
+        loop: LoopSettings,
+        split_hash: str,
+    ) -> None:
+        super().__init__(train, valid, settings=settings, loop=loop, split_hash=split_hash, pretrained=True)
+        self._teacher = teacher.eval().to(device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """How far scores and edges are from the teacher's."""
+        pixels = batch.pixels.to(device(), memory_format=torch.channels_last)
+        with torch.no_grad():
+            wanted: Predictions = self._teacher(pixels)
+        return likeness_loss(model(pixels), wanted)
+
+
+def likeness_loss(said: Predictions, wanted: Predictions) -> dict[str, Tensor]:
+    """Cross-entropy of scores, and of edge distributions where the teacher sees something; least where they agree."""
+    target = wanted.logits.float().sigmoid()
+    total = target.sum().clamp(min=1)
+    entropy = functional.binary_cross_entropy_with_logits(said.logits.float(), target, reduction="sum")
+    edges = -(wanted.bins.float().softmax(-1) * said.bins.float().log_softmax(-1)).sum(-1).mean(-1)
+    return {"score": entropy / total, "edge": EDGE_SHARE * (edges * target).sum() / total}
 
 
 def _rounding(part: nn.Module, _inputs: Any, output: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """A training from data to checkpoint: what `osteon train` calls."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from osteon.training.bones import BonesTask, drawn_share
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.config import BonesSettings, DetectorSettings, GateSettings, LoopSettings, TuningSettings
 from osteon.training.detector import DetectorTask
-from osteon.training.eight_bit import Rehearsal, plain_weights
+from osteon.training.eight_bit import Rehearsal, RehearsalTask, plain_weights
 from osteon.training.fine_tuning import FineTuning, Parts, TuningData
 from osteon.training.gate import GateTask
 from osteon.training.loop import Training
@@ -120,7 +121,7 @@ def rehearse_eight_bit(
     loop: LoopSettings,
     progress: Progress | None = None,
 ) -> Checkpoint:
-    """Train a detector on, from `run.weights`, with its numbers rounded to 8 bits as its 8-bit file rounds them.
+    """Train a detector, from `run.weights`, to say the same with its numbers rounded to 8 bits as its file rounds them.
 
     It sees whole pictures, little changed. The plain checkpoint, `best.pt`, is for `osteon export --eight-bit`.
 
@@ -141,14 +142,15 @@ def rehearse_eight_bit(
     torch.manual_seed(loop.seed)
     model = build("detector", start_of.arch, side_px=settings.side_px)
     model.load_state_dict(start_of.weights)
-    rehearsal = Rehearsal(model)
+    rehearsal = Rehearsal(copy.deepcopy(model))
     pictures = [load(cases, side_px=settings.side_px, progress=progress)[0] for cases in (train, valid)]
-    task = DetectorTask(*pictures, settings=settings, loop=loop, split_hash=split.hash, pretrained=True)
+    task = RehearsalTask(*pictures, teacher=model, settings=settings, loop=loop, split_hash=split.hash)
     done = _trained(Training(rehearsal, task, loop, run.folder / "rehearsal"), progress, until=run.until)
+    rehearsal.load_state_dict(done.weights)
     rehearsed = replace(
         start_of,
         weights=plain_weights(done.weights),
-        settings=start_of.settings | {"rehearsal": done.settings},
+        settings=start_of.settings | {"rehearsal": done.settings | {"ranges": rehearsal.ranges()}},
         metrics=done.metrics,
         resume={},
     )
