@@ -5,6 +5,7 @@ from pathlib import Path
 
 import drawn
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -148,6 +149,20 @@ def test_an_8_bit_detector_keeps_boxes_to_the_pixel(tmp_path: Path) -> None:
     expected, its_scores = Session(tmp_path / "float.onnx", task="detector").run(squares[0])
     assert np.abs(boxes - expected).max() < 0.1  # boxes in 8 bit would move by half a pixel and more
     assert np.abs(scores - its_scores).mean() < 0.02
+
+
+def test_the_first_stages_of_an_8_bit_detector_stay_in_float(tmp_path: Path) -> None:
+    """Nothing is rounded before stage 2 takes what stage 1 gives: not between their convolutions either."""
+    saved = checkpoint("detector", "nanocsp")
+    export(saved, tmp_path / "float.onnx", models.detector_card(side_px=SIDE))
+    squares = [letterbox(builders.drawing(seed=seed).pixels, side_px=SIDE).pixels for seed in range(2)]
+    quantise(tmp_path / "float.onnx", tmp_path / "small.onnx", squares)
+    nodes = list(onnx.load(tmp_path / "small.onnx").graph.node)
+    first = next(i for i, node in enumerate(nodes) if node.op_type == "Conv" and "stages.2." in node.input[1])
+    before = [node.op_type for node in nodes[:first] if node.op_type.startswith("Quantize")]
+    assert before == ["QuantizeLinear"]
+    assert sum(node.op_type == "Conv" for node in nodes[:first]) == 11
+    assert sum(node.op_type == "QuantizeLinear" for node in nodes[first:]) > 20
 
 
 class TestMirrored:

@@ -10,7 +10,6 @@ from click.core import ParameterSource
 
 from osteon.cli import message
 from osteon.cli.bone_judge import train_bone_judge
-from osteon.cli.eight_bit import train_eight_bit
 from osteon.cli.progress import bars
 from osteon.errors import MissingExtra
 from osteon.training.config import (
@@ -76,7 +75,6 @@ def train() -> None:
 
 
 train.add_command(train_bone_judge)
-train.add_command(train_eight_bit)
 
 
 @train.command(

@@ -165,6 +165,7 @@ def plot(study: Figures, histories: Mapping[str, Sequence[Figures]], path: Path)
         points = [(point["epoch"], point["map50"]) for point in histories.get(row["name"], ()) if "map50" in point]
         if points:
             right.plot(*zip(*points, strict=True), color=colour, label=row["label"])
+    middle.margins(x=0.3)  # room for the labels
     left.set(xscale="symlog", xlim=(0, 10), ylim=(0, 1), xlabel="false positives an image", ylabel="sensitivity")
     left.set_title("FROC, IoU 0.5")
     middle.set(xscale="log", xlabel="milliseconds as ONNX on two threads", ylabel="mAP50", title="What time buys")

@@ -1,6 +1,6 @@
 """Settings of the trainings: one frozen dataclass each, every default written here and nowhere else."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,6 @@ TUNING_LOOP = LoopSettings(
     evaluate_every=1,
 )
 """How a trained model is optimised further: low rates, a short memory, no decay towards zero, every epoch judged."""
-
-
-REHEARSAL_LOOP = replace(TUNING_LOOP, epochs=2, pretrained_rate=1e-4, warmup_steps=20, evaluate_every=2)
-"""How a trained detector rehearses 8 bits; the last epoch is used."""
 
 
 @dataclass(frozen=True)

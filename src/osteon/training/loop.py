@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -94,14 +94,15 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def moved(value: Any, where: torch.device) -> Any:
+def moved(value: Batch, where: torch.device) -> Batch:
     """A tensor, or all tensors in tuples and lists, on a device; what is no tensor stays."""
+    found: Any = value
     if isinstance(value, Tensor):
-        return value.to(where)
-    if isinstance(value, list | tuple):
+        found = value.to(where)
+    elif isinstance(value, list | tuple):
         parts = [moved(part, where) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    return value
+        found = type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return cast(Batch, found)
 
 
 @dataclass

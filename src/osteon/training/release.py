@@ -97,8 +97,7 @@ def release(
             return measured_bones(checkpoint, draft, path, card, cases, squares, progress)
         difference = _exported(checkpoint, draft, card, cases, mirrored=about.mirrored)
         if calibration:
-            ranges = checkpoint.settings.get("rehearsal", {}).get("ranges")
-            quantise(draft, draft, _readable(calibration, card.side_px), ranges)
+            quantise(draft, draft, _readable(calibration, card.side_px))
         measure = _gate_card if card.task == "gate" else _detector_card
         card = measure(card, Session(draft, task=card.task), cases, more, progress)
         write_card(draft, path, card)

@@ -1,8 +1,7 @@
 """A training from data to checkpoint: what `osteon train` calls."""
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from osteon.datasets.case import Case, Manifest
 from osteon.datasets.masks import has_mask
 from osteon.datasets.split import Split
-from osteon.errors import ConfigurationError, InvalidDataset, ModelMismatch
+from osteon.errors import ConfigurationError, InvalidDataset
 from osteon.evaluation.judge import Progress, truth_known
 from osteon.models.csp import ConvBlock, calibrate
 from osteon.training import ranks
@@ -22,7 +21,6 @@ from osteon.training.bones import BonesTask, drawn_share
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.config import BonesSettings, DetectorSettings, GateSettings, LoopSettings, TuningSettings
 from osteon.training.detector import DetectorTask
-from osteon.training.eight_bit import Rehearsal, RehearsalTask, plain_weights
 from osteon.training.fine_tuning import FineTuning, Parts, TuningData
 from osteon.training.gate import GateTask
 from osteon.training.loop import Training
@@ -111,52 +109,6 @@ def fine_tune_detector(
     if training.fresh():
         training.judge_start()
     return _trained(training, progress, until=run.until)
-
-
-def rehearse_eight_bit(
-    manifest: Manifest,
-    split: Split,
-    run: Run,
-    *,
-    loop: LoopSettings,
-    progress: Progress | None = None,
-) -> Checkpoint:
-    """Train a detector, from `run.weights`, to say the same with its numbers rounded to 8 bits as its file rounds them.
-
-    It sees whole pictures, little changed. The plain checkpoint, `best.pt`, is for `osteon export --eight-bit`.
-
-    Raises:
-        ConfigurationError: the checkpoint's architecture cannot rehearse.
-        InvalidDataset: the training or the validation part holds no fracture with a box.
-        ModelMismatch: no checkpoint of a detector, or trained on another split.
-    """
-    start_of = Checkpoint.read(Path(run.weights))
-    if start_of.task != "detector" or start_of.split_hash != split.hash:
-        raise ModelMismatch(
-            f"{run.weights} is a {start_of.task} on split {start_of.split_hash}, not a detector on {split.hash}",
-            hint="give the detector's best.pt and the split file that lies beside it",
-        )
-    settings = DetectorSettings(**start_of.settings["detector"])
-    settings = replace(settings, augment=True, four_fold=False, settle_epochs=loop.epochs)
-    train, valid = _known_parts(manifest, split)
-    torch.manual_seed(loop.seed)
-    model = build("detector", start_of.arch, side_px=settings.side_px)
-    model.load_state_dict(start_of.weights)
-    rehearsal = Rehearsal(copy.deepcopy(model))
-    pictures = [load(cases, side_px=settings.side_px, progress=progress)[0] for cases in (train, valid)]
-    task = RehearsalTask(*pictures, teacher=model, settings=settings, loop=loop, split_hash=split.hash)
-    done = _trained(Training(rehearsal, task, loop, run.folder / "rehearsal"), progress, until=run.until)
-    rehearsal.load_state_dict(done.weights)
-    rehearsed = replace(
-        start_of,
-        weights=plain_weights(done.weights),
-        settings=start_of.settings | {"rehearsal": done.settings | {"ranges": rehearsal.ranges()}},
-        metrics=done.metrics,
-        resume={},
-    )
-    if ranks.first():
-        rehearsed.write(run.folder / "best.pt")
-    return rehearsed
 
 
 def train_gate(
