@@ -164,7 +164,7 @@ def plot(study: Figures, histories: Mapping[str, Sequence[Figures]], path: Path)
         middle.annotate(row["label"], (measured["ms"], value), xytext=(5, 4), textcoords="offset points", fontsize=7)
         points = [(point["epoch"], point["map50"]) for point in histories.get(row["name"], ()) if "map50" in point]
         if points:
-            right.plot(*zip(*points, strict=True), color=colour, label=row["label"])
+            right.plot(*zip(*points, strict=True), color=colour, marker=".", label=row["label"])
     middle.margins(x=0.3)  # room for the labels
     left.set(xscale="symlog", xlim=(0, 10), ylim=(0, 1), xlabel="false positives an image", ylabel="sensitivity")
     left.set_title("FROC, IoU 0.5")
