@@ -19,7 +19,7 @@ from osteon.datasets.split import Split
 from osteon.errors import ConfigurationError
 from osteon.inference.session import Session, read_card
 from osteon.training.checkpoint import Checkpoint
-from osteon.training.detector import runner
+from osteon.training.export import runner
 from osteon.training.rows import StudyRow, chosen, read_rows
 from osteon.training.runs import Run, train_detector
 from osteon.training.study import Study, run_study, time_rows
@@ -192,7 +192,7 @@ def test_torch_runs_a_row_as_its_model_file_does(done: tuple[Study, dict[str, An
     folder = done[0].folder / "rows" / name
     session = Session(folder / "model.onnx", task="detector", threads=1)
     square = np.random.default_rng(0).random((64, 64), np.float32)
-    ours = runner(Checkpoint.read(folder / "last.pt"), side_px=64)(square)
+    ours = runner(Checkpoint.read(folder / "last.pt"))(square)
     for mine, theirs in zip(ours, session.run(square), strict=True):
         assert mine.shape == theirs.shape
         assert np.allclose(mine, theirs, atol=2e-3)

@@ -43,21 +43,6 @@ class BoneTargets(NamedTuple):
             return boxes, torch.arange(len(boxes), device=boxes.device)
         return self.regions_xyxy[index], self.regions_of[index]
 
-    def to(self, where: torch.device) -> "BoneTargets":
-        """The same on a device."""
-
-        def moved(values: list[Tensor]) -> list[Tensor]:
-            return [value.to(where) for value in values]
-
-        return BoneTargets(
-            moved(self.boxes_xyxy),
-            moved(self.labels),
-            moved(self.masks),
-            self.ignored.to(where),
-            None if self.regions_xyxy is None else moved(self.regions_xyxy),
-            None if self.regions_of is None else moved(self.regions_of),
-        )
-
 
 class PointPredictions(NamedTuple):
     """What the points of all strides say of a batch.

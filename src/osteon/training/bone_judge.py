@@ -119,10 +119,8 @@ class BoneJudgeTask(Seeded):
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of the bone and of the places."""
-        where = next(model.parameters()).device
-        found = model(batch.crops.to(where, memory_format=torch.channels_last))
-        damaged, fracture = batch.damaged.to(where), batch.fracture.to(where)
-        return judge_loss(found, damaged, fracture, place_weight=self.judge.place_weight)
+        found = model(batch.crops.contiguous(memory_format=torch.channels_last))
+        return judge_loss(found, batch.damaged, batch.fracture, place_weight=self.judge.place_weight)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """AUROC by bone, and how many of each kind there are."""

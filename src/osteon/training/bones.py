@@ -109,9 +109,8 @@ class BonesTask(Seeded):
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Named parts of the architecture's criterion."""
-        where = next(model.parameters()).device
-        pixels = batch.pixels.to(where, memory_format=torch.channels_last)
-        losses: dict[str, Tensor] = model.losses(pixels, batch.targets.to(where))  # type: ignore[operator]
+        pixels = batch.pixels.contiguous(memory_format=torch.channels_last)
+        losses: dict[str, Tensor] = model.losses(pixels, batch.targets)  # type: ignore[operator]
         return losses
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:

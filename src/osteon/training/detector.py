@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from osteon.datasets.labels import FRACTURE_LABELS
 from osteon.evaluation.detection import Judged, summary
-from osteon.evaluation.judge import MIN_SCORE, Run, truth_boxes
+from osteon.evaluation.judge import MIN_SCORE, truth_boxes
 from osteon.inference.postprocess import Detections, detections
 from osteon.models.criteria import DetectionTargets
-from osteon.training.architectures import DETECTORS, build
+from osteon.training.architectures import DETECTORS
 from osteon.training.augment import Motion, erase, move, random_affine, shade, visible_box, warp
-from osteon.training.checkpoint import Checkpoint
 from osteon.training.config import DetectorSettings, LoopSettings
 from osteon.training.loop import by_start, device
 from osteon.training.pictures import Picture, mirrored
@@ -195,17 +194,13 @@ class DetectorTask:
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Named parts of the criterion."""
-        where = next(model.parameters()).device
-        pixels = batch.pixels.to(where, memory_format=torch.channels_last)
-        truth = batch.targets
-        targets = DetectionTargets([boxes.to(where) for boxes in truth.boxes_xyxy], truth.masks.to(where))
-        predictions = model(pixels)
+        predictions = model(batch.pixels.contiguous(memory_format=torch.channels_last))
         with torch.no_grad():
             best = self.family.decode(predictions)[1].amax(1).cpu().tolist()
         for number, score in zip(batch.normals, best, strict=True):
             if number >= 0:
                 self._hardness[number] = score
-        return self.family.criterion(predictions, targets)
+        return self.family.criterion(predictions, batch.targets)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Figures of the validation pictures; see `figures_of`."""
@@ -244,23 +239,3 @@ def detect(model: nn.Module, pictures: Sequence[Picture], decode: Decode, *, bat
                 detections(its_boxes, its_scores, picture.placement, min_score=MIN_SCORE, iou_threshold=IOU_THRESHOLD)
             )
     return found
-
-
-def runner(saved: Checkpoint, *, side_px: int) -> Run:
-    """A trained detector where torch runs it, which on a GPU is much faster than its model file on the processor.
-
-    Args:
-        saved: the detector.
-        side_px: of its input.
-    """
-    where = device()
-    model = build("detector", saved.arch, side_px=side_px)
-    model.load_state_dict(saved.weights)
-    model.eval().to(where)
-
-    @torch.inference_mode()
-    def run(square: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        said = DETECTORS[saved.arch].decode(model(torch.from_numpy(square)[None, None].to(where)))
-        return [values[0].cpu().numpy() for values in said]
-
-    return run

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from osteon.errors import ConfigurationError
+from osteon.evaluation.judge import Run
 from osteon.inference.card import METADATA_KEY, Card
 from osteon.inference.session import Session
 from osteon.training.architectures import DETECTORS, build
 from osteon.training.checkpoint import Checkpoint
+from osteon.training.loop import device
 
 OPSET = 18
 Square = NDArray[np.float32]
@@ -131,6 +133,18 @@ def exportable(checkpoint: Checkpoint, *, mirrored: bool = False) -> nn.Module:
             return MirroredOutput(model, decode, strides_px=strides_px, side_px=side_px).eval()
         return DetectorOutput(model, decode).eval()
     return (GateOutput if checkpoint.task == "gate" else BoneJudgeOutput)(model).eval()
+
+
+def runner(checkpoint: Checkpoint) -> Run:
+    """A trained detector where torch runs it, which on a GPU is much faster than its model file on the processor."""
+    where = device()
+    model = exportable(checkpoint).to(where)
+
+    @torch.inference_mode()
+    def run(square: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        return [values[0].cpu().numpy() for values in model(torch.from_numpy(square)[None, None].to(where))]
+
+    return run
 
 
 def export(checkpoint: Checkpoint, path: Path, card: Card, *, mirrored: bool = False) -> None:

@@ -81,9 +81,8 @@ class GateTask(Seeded):
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy and Dice of the mask."""
-        where = next(model.parameters()).device
-        logits = model(batch[0].to(where, memory_format=torch.channels_last))
-        return {"mask": mask_loss(logits.float(), batch[1].to(where))}
+        logits = model(batch[0].contiguous(memory_format=torch.channels_last))
+        return {"mask": mask_loss(logits.float(), batch[1])}
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Mean Dice and IoU, how well the decision separates, and `selection`: Dice plus separation."""

@@ -45,7 +45,7 @@ class Task(Protocol[Batch]):
         """The batch of a step, the same for the same seed; called from another thread."""
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Named parts; their sum is minimised. Runs under autocast."""
+        """Named parts; their sum is minimised. Runs under autocast, with the batch on the model's device."""
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Figures of the validation part."""

@@ -26,8 +26,7 @@ from osteon.inference.session import read_card
 from osteon.training import ranks
 from osteon.training.architectures import DETECTORS, build
 from osteon.training.checkpoint import Checkpoint
-from osteon.training.detector import runner
-from osteon.training.export import export, write_card
+from osteon.training.export import export, runner, write_card
 from osteon.training.loop import device
 from osteon.training.rows import BUNDLED, Row, StudyRow
 from osteon.training.runs import Run, train_detector
@@ -222,7 +221,7 @@ def study_card(study: Study, row: Row, saved: Checkpoint, **differing: Any) -> C
 def _write(study: Study, rows: Sequence[Row]) -> dict[str, Any]:
     """The study as it stands, as JSON, Markdown and PNG."""
     found = {"split": study.split.hash, "part": PART, "rows": [_told(study, row) for row in rows]}
-    _put(study.folder / "study.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    _put(study.folder / "study.json", json.dumps(found, ensure_ascii=False) + "\n")
     histories = {row.name: _history(study.row_folder(row)) for row in rows}
     _put(study.folder / "study.md", study.kind.markdown(found, histories))
     study.kind.plot(found, histories, study.folder / "study.png")
@@ -300,7 +299,7 @@ def _measure_detector(study: Study, row: StudyRow, progress: Progress | None) ->
     run = None
     if not row.model:
         saved = Checkpoint.read(folder / "last.pt")
-        run = runner(saved, side_px=row.settings.side_px) if has_cuda() else None
+        run = runner(saved) if has_cuda() else None
         export(saved, model, study_card(study, row, saved, labels=("fracture",), operating_points={}))
     measured = measure(
         model,
