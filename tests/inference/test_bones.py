@@ -15,7 +15,7 @@ from osteon.errors import ModelMismatch
 from osteon.findings import Bone
 from osteon.geometry import Placement
 from osteon.inference.analysis import slim
-from osteon.inference.bones import bones, pasted
+from osteon.inference.bones import Said, bones, pasted
 from osteon.inference.card import OperatingPoint
 from osteon.inference.pipeline import Lazy, Pipeline
 from osteon.inference.session import Session
@@ -109,15 +109,9 @@ class TestBones:
             placement = Placement.fit(height, width, side_px=640)
             share = np.array([[0.25, 0.5, 0.75, 1.0]], np.float32)
             boxes = placement.to_model(share * np.array([width, height, width, height], np.float32))
-            (bone,) = bones(
-                boxes,
-                np.array([0.9], np.float32),
-                np.array([1], np.float32),
-                np.ones((1, 14, 14), np.float32),
-                placement,
-                names=NAMES,
-                min_score=0.5,
-            )
+            numbers = (np.array([value], np.float32) for value in (0.9, 1))
+            said = Said(boxes, *numbers, np.ones((1, 14, 14), np.float32))
+            (bone,) = bones(said, placement, names=NAMES, min_score=0.5)
             assert bone.label == "ulna"
             np.testing.assert_allclose(bone.box_xyxy_px, (width / 4, height / 2, width * 3 / 4, height), atol=1)
             drawn = np.zeros((height, width), bool)
@@ -126,14 +120,45 @@ class TestBones:
 
     def of(self, boxes: list[Any], scores: list[float], labels: list[float], **changes: Any) -> tuple[Bone, ...]:
         count = len(boxes)
-        return bones(
+        said = Said(
             np.array(boxes, np.float32).reshape(-1, 4),
             np.array(scores, np.float32),
             np.array(labels, np.float32),
             np.ones((count, 4, 4), np.float32),
-            Placement.fit(40, 36, side_px=40),
-            **{"names": NAMES, "min_score": 0.5} | changes,
         )
+        return bones(said, Placement.fit(40, 36, side_px=40), **{"names": NAMES, "min_score": 0.5} | changes)
+
+    @pytest.mark.parametrize(("height", "width"), [(64, 48), (333, 1201), (20, 32)])
+    def test_metal_is_where_its_map_says(self, height: int, width: int) -> None:
+        """Two plates that do not touch are two objects, in the picture's own pixels; a dot is none."""
+        placement = Placement.fit(height, width, side_px=64)
+        metal = np.zeros((32, 32), np.float32)
+        metal[4:8, 6:12], metal[2:9, 18:20] = 0.9, 0.7
+        nothing = [np.zeros(shape, np.float32) for shape in ((0, 4), 0, 0, (0, 4, 4))]
+        long, short = bones(Said(*nothing, metal), placement, names=NAMES, min_score=0.3)
+        assert long.score > short.score > 0.5
+        scale = 2 / placement.scale
+        for bone, (x0, y0, x1, y1) in ((long, (6, 4, 12, 8)), (short, (18, 2, 20, 9))):
+            assert bone.label == IMPLANT
+            np.testing.assert_allclose(bone.box_xyxy_px, np.array([x0, y0, x1, y1]) * scale, atol=scale)
+            assert bone.area_px == pytest.approx((x1 - x0) * (y1 - y0) * scale**2, rel=0.3)
+        (sure,) = bones(Said(*nothing, metal), placement, names=NAMES, min_score=0.75)
+        assert sure.box_xyxy_px == long.box_xyxy_px
+        large = Placement.fit(2000, 2000, side_px=2000)
+        dot = np.zeros((1000, 1000), np.float32)
+        dot[500:504, 500:503] = 1
+        assert bones(Said(*nothing, dot), large, names=NAMES, min_score=0.3) == ()
+
+    def test_map_of_metal_takes_the_place_of_its_boxes(self) -> None:
+        boxes, names = [[2, 2, 20, 20], [2, 20, 20, 36]], ("radius", IMPLANT)
+        arrays = (np.array(boxes, np.float32), np.full(2, 0.9, np.float32), np.arange(2, dtype=np.float32))
+        masks, square = np.ones((2, 4, 4), np.float32), Placement.fit(40, 36, side_px=40)
+        metal = np.zeros((20, 20), np.float32)
+        without, with_map = (
+            bones(Said(*arrays, masks, said), square, names=names, min_score=0.5) for said in (None, metal)
+        )
+        assert [bone.label for bone in without] == ["radius", IMPLANT]
+        assert [bone.label for bone in with_map] == ["radius"]
 
     def test_box_is_that_of_the_pixels(self) -> None:
         """A model's mask covers more than the object."""
@@ -141,7 +166,7 @@ class TestBones:
         cells[0, 1:3, 2] = 1
         numbers = (np.array([value], np.float32) for value in (0.9, 0))
         box, square = np.array([[4, 8, 8, 12]], np.float32), Placement.fit(40, 36, side_px=40)
-        (bone,) = bones(box, *numbers, cells, square, names=NAMES, min_score=0.5)
+        (bone,) = bones(Said(box, *numbers, cells), square, names=NAMES, min_score=0.5)
         assert bone.box_xyxy_px == (6, 9, 7, 11)
         assert bone.corner_xy_px == (6, 9) and bone.mask.all()
 

@@ -1,5 +1,6 @@
 """Single bones: views, criterion, a miniature training, and the exported graph."""
 
+import copy
 import json
 import math
 import re
@@ -30,6 +31,7 @@ from osteon.models.bone_criteria import (
     PointPredictions,
     class_scores,
     kinds,
+    metal_loss,
     own_points,
     points_loss,
     region_loss,
@@ -308,6 +310,21 @@ class TestCriterion:
         assert semantic_loss(elsewhere, targets, 4) == least
         assert semantic_loss(wrong, targets, 4) > least + 0.5
 
+    def test_metal_loss_is_least_for_the_truth_and_leaves_ignored_cells_out(self) -> None:
+        bone, plate, screw, nobody = np.zeros((4, 16, 16))
+        bone[:, :8], plate[4:8, 4:8], screw[8:12, 6:8], nobody[:, 12:] = 1, 1, 1, 1
+        targets = targets_of(bone, plate, screw, labels=(0, 1, 1), ignored=nobody)
+        right = torch.from_numpy(np.maximum(plate, screw)[None, None, ::2, ::2].astype(np.float32) * 40 - 20)
+        least = metal_loss(right, targets, 2, label=1)
+        assert least < 0.1
+        elsewhere, missed, bone_too = right.clone(), right.clone(), right.clone()
+        elsewhere[..., 6:], missed[0, 0, 4:6, 3], bone_too[0, 0, 0, 0] = 20.0, -20.0, 20.0
+        assert metal_loss(elsewhere, targets, 2, label=1) == least
+        for wrong in (missed, bone_too):
+            assert metal_loss(wrong, targets, 2, label=1) > least + 0.5
+        none = targets_of(bone, labels=(0,))
+        assert metal_loss(torch.full_like(right, -20.0), none, 2, label=1) < 0.1
+
     def test_edges_are_learnt_between_bins_that_are_unevenly_apart(self) -> None:
         """The loss of a distance is least where the distribution's mean is that distance."""
         steps = (0.0, 1.0, 3.0, 9.0)
@@ -389,12 +406,34 @@ def exported(talkative: BonesCsp, tmp_path_factory: pytest.TempPathFactory) -> P
     return file
 
 
+class TestMetal:
+    def test_its_map_learns_and_changes_nothing_else(self, talkative: BonesCsp) -> None:
+        model = copy.deepcopy(talkative)
+        plate = np.zeros((96, 96))
+        plate[32:64, 40:48] = 1
+        parts = model.losses(torch.rand(1, 1, 96, 96), targets_of(plate, labels=(2,)))
+        parts["metal"].backward()
+        moved = {name for name, weight in model.named_parameters() if weight.grad is not None and weight.grad.any()}
+        assert moved and all(name.startswith("metal_head") for name in moved)
+
+    def test_bones_alone_have_none(self) -> None:
+        model = BonesCsp(1).eval()
+        bone = np.zeros((64, 64))
+        bone[8:32, 8:32] = 1
+        assert "metal" not in model.losses(torch.rand(1, 1, 64, 64), targets_of(bone, labels=(0,)))
+        assert model.instances(torch.rand(1, 1, 64, 64))[0].metal is None
+        with pytest.raises(ValueError, match="no class"):
+            model.metal(model(torch.rand(1, 1, 64, 64)), torch.rand(1, 1, 64, 64))
+
+
 class TestExport:
     def test_onnx_says_what_torch_says(self, talkative: BonesCsp, exported: Path) -> None:
         pictures = [np.random.default_rng(i).random((96, 96), np.float32) for i in range(3)]
         largest = bones_parity(talkative, exported, pictures).largest
         assert largest["boxes"] < 1e-2 and largest["scores"] < 1e-4 and largest["masks"] < 1e-3
-        boxes, scores, labels, masks = Session(exported, task="bones").run(pictures[0])
+        assert largest["metal"] < 1e-4
+        boxes, scores, labels, masks, metal = Session(exported, task="bones").run(pictures[0])
+        assert metal.shape == (48, 48)
         assert 5 < len(boxes) == len(scores) == len(labels) == len(masks) <= MOST_INSTANCES
         assert (np.diff(scores) <= 0).all()
         assert set(labels.tolist()) <= {0.0, 1.0, 2.0}
@@ -411,7 +450,7 @@ class TestExport:
             value.CopyFrom(numpy_helper.from_array(np.full(2, -50, np.float32), value.name))
         onnx.save(model, str(tmp_path / "quiet.onnx"))
         answers = Session(tmp_path / "quiet.onnx", task="bones").run(np.zeros((96, 96), np.float32))
-        assert [answer.shape for answer in answers] == [(0, 4), (0,), (0,), (0, 28, 28)]
+        assert [answer.shape for answer in answers] == [(0, 4), (0,), (0,), (0, 28, 28), (48, 48)]
 
     def test_release_measures_and_chooses_the_cut(
         self, data: tuple[Manifest, Split], trained: tuple[Path, Checkpoint], tmp_path: Path

@@ -16,7 +16,7 @@ from osteon.evaluation.instances import Mask, Outlined
 from osteon.evaluation.judge import Progress, squares
 from osteon.evaluation.records import facts
 from osteon.findings import Bone, BoneEvidence
-from osteon.inference.bones import Cuts, bones
+from osteon.inference.bones import Cuts, Said, bones
 from osteon.inference.session import Session
 from osteon.radiograph import Radiograph
 
@@ -57,8 +57,8 @@ def record_bones(
     card, pictures = session.card, []
     for case, radiograph, square in squares(known, card.side_px, progress):
         height_px, width_px = radiograph.height_px, radiograph.width_px
-        boxes, scores, labels, masks = session.run(square.pixels)
-        found = bones(boxes, scores, labels, masks, square.placement, names=card.labels, min_score=MIN_SCORE)
+        said = Said(*session.run(square.pixels))
+        found = bones(said, square.placement, names=card.labels, min_score=MIN_SCORE)
         pictures.append(
             replace(
                 against_truth(case, found, height_px=height_px, width_px=width_px),

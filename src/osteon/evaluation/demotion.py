@@ -16,7 +16,7 @@ from osteon.evaluation.judge import Progress, squares
 from osteon.evaluation.operating_points import at_cut
 from osteon.findings import Bone
 from osteon.inference.anchoring import FAINT_SCORE, LEAST_COVER, cover
-from osteon.inference.bones import Cuts, bones
+from osteon.inference.bones import Cuts, Said, bones
 from osteon.inference.postprocess import Detections
 from osteon.inference.session import Session
 
@@ -61,8 +61,8 @@ def record_covers(
     least = min(FAINT_SCORE, *Cuts.of(card)) if min_score is None else min_score
     done = []
     for case, _, square in squares(chosen, card.side_px, progress):
-        boxes, scores, labels, masks = session.run(square.pixels)
-        found = bones(boxes, scores, labels, masks, square.placement, names=card.labels, min_score=least)
+        said = Said(*session.run(square.pixels))
+        found = bones(said, square.placement, names=card.labels, min_score=least)
         done.append(covered(known[case.name], found))
     return done
 

@@ -1,12 +1,14 @@
 """Outputs of a bones model -> single bones in image pixels. Training's evaluation and inference share this file.
 
 A model gives each object's mask as cells over the extent of a box, which may be larger than the object; `pasted` brings
-them to the picture's pixels. The object's own box is that of its pixels.
+them to the picture's pixels. The object's own box is that of its pixels. A model with a map of metal says where metal
+is by that map alone.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +21,8 @@ from osteon.inference.card import Card
 
 MASK_THRESHOLD = 0.5
 SAME_IOU = 0.5
+LEAST_METAL = 4e-5
+"""Of the square: some ten pixels of 512."""
 
 
 class Cuts(NamedTuple):
@@ -46,26 +50,32 @@ class Cuts(NamedTuple):
         return bone.score >= self.least(bone.label)
 
 
-def bones(
-    boxes: Boxes,
-    scores: NDArray[np.float32],
-    labels: NDArray[np.float32],
-    masks: NDArray[np.float32],
-    placement: Placement,
-    *,
-    names: Sequence[str],
-    min_score: float,
-) -> tuple[Bone, ...]:
+class Said(NamedTuple):
+    """What a bones model says of one picture.
+
+    Attributes:
+        boxes: (n, 4) what the masks cover, in model pixels.
+        scores: (n,) in [0, 1].
+        labels: (n,) index into the card's labels.
+        masks: (n, m, m) probabilities; cell (i, j) covers the box's part (j / m .. (j + 1) / m, i / m .. (i + 1) / m).
+        metal: (k, k) probabilities of metal all over the model's square; None: the boxes alone tell of metal.
+    """
+
+    boxes: Boxes
+    scores: NDArray[np.float32]
+    labels: NDArray[np.float32]
+    masks: NDArray[np.float32]
+    metal: NDArray[np.float32] | None = None
+
+
+def bones(said: Said, placement: Placement, *, names: Sequence[str], min_score: float) -> tuple[Bone, ...]:
     """The bones of one picture, best score first; those without a pixel on the picture are left out, and doubles.
 
     Two objects are one where their masks' IoU is over `SAME_IOU`, whatever their labels: the better score stays. Metal
-    lies on bone and is no double of it.
+    lies on bone and is no double of it; where there is a map of it, boxes of metal count for nothing.
 
     Args:
-        boxes: (n, 4) what the masks cover, in model pixels.
-        scores: (n,) in [0, 1].
-        labels: (n,) index into `names`.
-        masks: (n, m, m) probabilities; cell (i, j) covers the box's part (j / m .. (j + 1) / m, i / m .. (i + 1) / m).
+        said: by the model, `Said(*session.run(pixels))`.
         placement: where the picture lies in the model's square.
         names: labels of `anatomy.BONES`, or others.
         min_score: lower scores are dropped.
@@ -73,6 +83,16 @@ def bones(
     Raises:
         ModelMismatch: a label that has no name.
     """
+    found = _of_boxes(said, placement, names, min_score)
+    if said.metal is None:
+        return tuple(found)
+    metal = metal_objects(said.metal, placement, min_score=min_score)
+    both = [bone for bone in found if bone.label != IMPLANT] + metal
+    return tuple(sorted(both, key=lambda bone: -bone.score))
+
+
+def _of_boxes(said: Said, placement: Placement, names: Sequence[str], min_score: float) -> list[Bone]:
+    boxes, scores, labels, masks, _ = said
     likely = np.flatnonzero(scores >= min_score)
     likely = likely[np.argsort(-scores[likely], kind="stable")]
     in_image = placement.to_image_unclipped(boxes)
@@ -87,7 +107,34 @@ def bones(
         bone = Bone(_name(labels[index], names), float(scores[index]), box, corner, mask[y0:y1, x0:x1])
         if not any(_same(bone, other) for other in found):
             found.append(bone)
-    return tuple(found)
+    return found
+
+
+def metal_objects(
+    likely: NDArray[np.float32], placement: Placement, *, min_score: float, least_share: float = LEAST_METAL
+) -> list[Bone]:
+    """The connected regions of a map of metal, their scores the mean of their pixels.
+
+    Args:
+        likely: (k, k) probabilities all over the model's square.
+        placement: where the picture lies in it.
+        min_score: lower scores are dropped.
+        least_share: smaller regions, as a share of the square, are dropped.
+    """
+    square = np.array([[0, 0, placement.side_px, placement.side_px]], np.float32)
+    values, _ = _spread(likely, placement.to_image_unclipped(square)[0], placement.height_px, placement.width_px)
+    over = values > MASK_THRESHOLD
+    count, regions, measures, _ = cv2.connectedComponentsWithStats(over.astype(np.uint8), connectivity=8)
+    least_px = least_share * max(placement.height_px, placement.width_px) ** 2
+    found = []
+    for number in range(1, count):
+        x, y, width, height, area = (int(value) for value in measures[number])
+        mask = regions[y : y + height, x : x + width] == number
+        score = float(values[y : y + height, x : x + width][mask].mean())
+        if area >= least_px and score >= min_score:
+            box = (float(x), float(y), float(x + width), float(y + height))
+            found.append(Bone(IMPLANT, score, box, (x, y), mask))
+    return found
 
 
 def _same(bone: Bone, other: Bone) -> bool:
@@ -115,12 +162,20 @@ def pasted(
         (h, w) bool, True where the probability is over one half, and the image pixel (x, y) of its upper left one.
         Nothing (0 rows or columns) for a box beside the picture, of no size, or of no number.
     """
+    values, corner = _spread(cells, box_xyxy_px, height_px, width_px)
+    return np.asarray(values > MASK_THRESHOLD), corner
+
+
+def _spread(
+    cells: NDArray[np.float32], box_xyxy_px: NDArray[np.float32], height_px: int, width_px: int
+) -> tuple[NDArray[np.float32], tuple[int, int]]:
+    """The probabilities of `pasted` before they are cut, and the same corner."""
     if not np.isfinite(box_xyxy_px).all():
-        return np.zeros((0, 0), np.bool_), (0, 0)
+        return np.zeros((0, 0), np.float32), (0, 0)
     x0, y0, x1, y1 = (float(value) for value in box_xyxy_px)
     left, across = _weights(x0, x1, width_px, cells.shape[1])
     top, down = _weights(y0, y1, height_px, cells.shape[0])
-    return np.asarray(down @ cells @ across.T > MASK_THRESHOLD), (left, top)
+    return np.asarray(down @ cells @ across.T, np.float32), (left, top)
 
 
 def _weights(start: float, end: float, size_px: int, cells: int) -> tuple[int, NDArray[np.float32]]:

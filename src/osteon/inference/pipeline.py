@@ -14,7 +14,7 @@ import numpy as np
 from osteon.errors import ModelMismatch
 from osteon.findings import Bone, BoneEvidence, Decision, Findings, Fracture, Grade
 from osteon.inference.anchoring import FAINT_SCORE, anchored, demoted
-from osteon.inference.bones import Cuts
+from osteon.inference.bones import Cuts, Said
 from osteon.inference.bones import bones as bones_of
 from osteon.inference.card import Card
 from osteon.inference.postprocess import Detections, bone_measures, detections
@@ -25,6 +25,8 @@ from osteon.radiograph import Radiograph
 WEIGHTS = Path(__file__).parents[1] / "weights"
 GATE_FILE = WEIGHTS / "gate.onnx"
 DETECTOR_FILE = WEIGHTS / "detector.onnx"
+DETECTOR_FLOAT_FILE = WEIGHTS / "detector-float.onnx"
+"""The same detector before it was made 8-bit: slower, no better, but it can be trained further."""
 BONES_FILE = WEIGHTS / "bones.onnx"
 
 MOST_CHROMA = 0.12
@@ -134,9 +136,9 @@ class Pipeline:
         session = self.bones_session()
         card = session.card
         letterboxed = letterbox(radiograph.pixels, side_px=card.side_px)
-        boxes, scores, labels, masks = session.run(letterboxed.pixels)
+        said = Said(*session.run(letterboxed.pixels))
         cuts = Cuts.of(card) if min_score is None else Cuts(min_score, min_score)
-        found = bones_of(boxes, scores, labels, masks, letterboxed.placement, names=card.labels, min_score=min(cuts))
+        found = bones_of(said, letterboxed.placement, names=card.labels, min_score=min(cuts))
         return tuple(bone for bone in found if cuts.show(bone))
 
     def bones_and_faint(self, radiograph: Radiograph) -> tuple[tuple[Bone, ...], tuple[Bone, ...]]:

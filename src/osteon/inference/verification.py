@@ -18,9 +18,9 @@ import numpy as np
 from osteon.errors import ConfigurationError, ModelMismatch
 from osteon.files import read
 from osteon.geometry import iou
-from osteon.inference.bones import bones
+from osteon.inference.bones import Said, bones
 from osteon.inference.card import Task
-from osteon.inference.pipeline import BONES_FILE, DETECTOR_FILE, GATE_FILE, WEIGHTS
+from osteon.inference.pipeline import BONES_FILE, DETECTOR_FILE, DETECTOR_FLOAT_FILE, GATE_FILE, WEIGHTS
 from osteon.inference.postprocess import bone_measures, detections
 from osteon.inference.session import Session
 from osteon.preprocess import Letterboxed, letterbox
@@ -29,7 +29,7 @@ EXPECTED_FILE = "expected.json"
 PICTURE_FILE = "known.png"
 FILES: Mapping[str, Task] = {GATE_FILE.name: "gate", DETECTOR_FILE.name: "detector"}
 """What every release has."""
-OPTIONAL_FILES: Mapping[str, Task] = {BONES_FILE.name: "bones"}
+OPTIONAL_FILES: Mapping[str, Task] = {DETECTOR_FLOAT_FILE.name: "detector", BONES_FILE.name: "bones"}
 """Verified where the release lists it, listed where it is there."""
 SHARE_TOLERANCE = 0.02
 """Of scores, confidence, area and bone probability."""
@@ -152,9 +152,8 @@ def _detector_finds(session: Session, square: Letterboxed) -> dict[str, Any]:
 
 def _bones_finds(session: Session, square: Letterboxed) -> dict[str, Any]:
     """Boxes, scores and areas by label."""
-    boxes, scores, labels, masks = session.run(square.pixels)
-    names = session.card.labels
-    found = bones(boxes, scores, labels, masks, square.placement, names=names, min_score=LEAST_SCORE)
+    said = Said(*session.run(square.pixels))
+    found = bones(said, square.placement, names=session.card.labels, min_score=LEAST_SCORE)
     return {
         label: {
             "boxes_xyxy_px": [[round(value, 1) for value in bone.box_xyxy_px] for bone in found if bone.label == label],

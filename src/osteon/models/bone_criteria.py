@@ -11,6 +11,8 @@ from osteon.models.criteria import assign, complete_iou, counted_through, distan
 from osteon.models.points import decode
 
 MASK_SHARE = 2.0
+METAL_SHARE = 5.0
+"""How much metal's cross-entropy counts beside its Dice: most cells are far from any."""
 OWN_SHARE = 0.7
 """A cell is an object's own where so much of what is drawn in it is this object."""
 LEAST_OWN = 10
@@ -176,6 +178,28 @@ def semantic_loss(logits: Tensor, targets: BoneTargets, stride: int) -> Tensor:
     present = (share[:, 1:].sum((0, 2, 3)) > 0).float()
     by_class = (dice[1:] * present).sum() / present.sum().clamp(min=1)
     return entropy.sum() / known.sum().clamp(min=1) + dice[0] + by_class
+
+
+def metal_loss(logits: Tensor, targets: BoneTargets, stride: int, *, label: int) -> Tensor:
+    """Cross-entropy and Dice, over the whole batch, of (b, 1, h, w) logits with the share of each cell that is metal.
+
+    Cells that nobody could draw, and where no metal is drawn, are left out.
+
+    Args:
+        stride: of the logits, in model pixels.
+        label: metal's.
+    """
+    drawn = torch.zeros_like(targets.ignored, dtype=torch.float32)
+    for i, (masks, labels) in enumerate(zip(targets.masks, targets.labels, strict=True)):
+        if (labels == label).any():
+            drawn[i] = masks[labels == label].amax(0)
+    share = functional.avg_pool2d(drawn[:, None], stride)
+    unknown = functional.avg_pool2d(targets.ignored[:, None].float(), stride)
+    known = ((unknown < 0.5) | (share > 0.5)).float()
+    entropy = functional.binary_cross_entropy_with_logits(logits, share, reduction="none") * known
+    shown = logits.sigmoid() * known
+    dice = 1 - (2 * (shown * share).sum() + 1) / (shown.sum() + (share * known).sum() + 1)
+    return METAL_SHARE * entropy.sum() / known.sum().clamp(min=1) + dice
 
 
 def region_loss(logits: Tensor, shares: Tensor, unknown: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ bones there, and of each class.
 
 A mask is its class's own, so that a plate and the bone beneath, or radius and ulna, which share a box, are kept apart.
 It reaches beyond its box by `MARGIN`, so that an end that the box cut off is found.
+
+Metal has, beside its boxes, a map of its own at stride 2: screws and wires are thin, and brighter than anything else.
 """
 
 from typing import NamedTuple, cast
@@ -20,6 +22,7 @@ from osteon.models.bone_criteria import (
     PointPredictions,
     class_scores,
     kinds,
+    metal_loss,
     points_loss,
     region_loss,
     semantic_loss,
@@ -34,6 +37,8 @@ FINE_STRIDE = 4
 FINE_CHANNELS = 64
 MASK_CHANNELS = 96
 EDGE_CHANNELS = 32
+METAL_STRIDE = 2
+METAL_CHANNELS = (48, 32)
 COARSE_CELLS = 14
 MASK_CELLS = 28
 MARGIN = 0.1
@@ -90,6 +95,23 @@ class MaskHead(nn.Module):
         return cast(Tensor, self.shared(x) + self.by_class(x).gather(1, index))[:, 0]
 
 
+class MetalHead(nn.Module):
+    """The map of edges and the picture itself -> logits of metal at stride 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        wide, narrow = METAL_CHANNELS
+        self.enter = ConvBlock(EDGE_CHANNELS + 1, wide)
+        self.middle = ConvBlock(wide, narrow)
+        self.leave = nn.Conv2d(narrow, 1, 1)
+        nn.init.constant_(cast(Tensor, self.leave.bias), -4.0)
+
+    def forward(self, edges: Tensor, pixels: Tensor) -> Tensor:
+        """(b, EDGE_CHANNELS, h / 2, w / 2) and (b, 1, h, w) -> (b, 1, h / 2, w / 2)."""
+        small = nn.functional.avg_pool2d(pixels, METAL_STRIDE)
+        return cast(Tensor, self.leave(self.middle(self.enter(torch.cat([edges, small.to(edges.dtype)], 1)))))
+
+
 def with_margin(boxes_xyxy: Tensor) -> Tensor:
     """(n, 4) boxes, larger by `MARGIN` on each side."""
     more = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]) * MARGIN
@@ -108,7 +130,7 @@ def regions_of(fine: Tensor, edges: Tensor, places_xyxy: Tensor) -> tuple[Tensor
 class BonesCsp(nn.Module):
     """(b, 1, h, w) in [0, 1], sides multiples of 32 -> `Trunk`; see `losses` and `instances`.
 
-    The last of several classes is metal.
+    The last of several classes is metal. Its map learns from what the rest sees, and changes nothing there.
     """
 
     def __init__(self, classes: int) -> None:
@@ -130,6 +152,8 @@ class BonesCsp(nn.Module):
         self.semantic_head = nn.Conv2d(FINE_CHANNELS, 1 + classes, 1)
         nn.init.constant_(cast(Tensor, self.semantic_head.bias), -3.0)
         self.mask_head = MaskHead(classes)
+        self.metal_label = classes - 1
+        self.metal_head = MetalHead() if classes > 1 else None
         for head in self.class_heads:
             nn.init.constant_(cast(Tensor, head.bias), -4.6)  # prior probability 0.01
             nn.init.normal_(cast(Tensor, head.weight), std=0.01)
@@ -171,7 +195,7 @@ class BonesCsp(nn.Module):
         return [fine, middle, coarse + _resized(middle, coarse)]
 
     def losses(self, pixels: Tensor, targets: BoneTargets) -> dict[str, Tensor]:
-        """Named parts of the loss: `score`, `name`, `box`, `edge`, `semantic` and `mask`."""
+        """Named parts of the loss: `score`, `name`, `box`, `edge`, `semantic`, `mask`; `metal` where it is a class."""
         trunk = self(pixels, semantic=True)
         parts = points_loss(trunk.points, targets)
         parts["semantic"] = semantic_loss(trunk.semantic_logits.float(), targets, FINE_STRIDE)
@@ -193,7 +217,21 @@ class BonesCsp(nn.Module):
             parts["mask"] = region_loss(logits, torch.cat(shares), torch.cat(unknown))
         else:
             parts["mask"] = trunk.edges.sum() * 0
+        if self.metal_head is not None:
+            parts["metal"] = metal_loss(
+                self.metal(trunk, pixels).float(), targets, METAL_STRIDE, label=self.metal_label
+            )
         return parts
+
+    def metal(self, trunk: Trunk, pixels: Tensor) -> Tensor:
+        """(b, 1, h / 2, w / 2) logits of metal.
+
+        Raises:
+            ValueError: metal is no class of this model.
+        """
+        if self.metal_head is None:
+            raise ValueError("metal is no class of this model")
+        return cast(Tensor, self.metal_head(trunk.edges.detach(), pixels))
 
     def boxes(self, trunk: Trunk) -> tuple[Tensor, Tensor]:
         """(b, n, 4) boxes in model pixels and (b, n, c) class scores in [0, 1], before suppression."""
@@ -204,6 +242,7 @@ class BonesCsp(nn.Module):
     def instances(self, pixels: Tensor) -> list[Instances]:
         """The objects on each picture of a batch; a box is what its mask covers, `MARGIN` included."""
         trunk = self(pixels)
+        metal = self.metal(trunk, pixels).float().sigmoid()[:, 0] if self.metal_head else [None] * len(pixels)
         found = []
         for i, (boxes, by_class) in enumerate(zip(*self.boxes(trunk), strict=True)):
             scores, labels = best_class(by_class)
@@ -213,7 +252,7 @@ class BonesCsp(nn.Module):
             if len(kept):
                 regions = regions_of(trunk.fine[i : i + 1], trunk.edges[i : i + 1], places)
                 masks = self.mask_head(*regions, labels[kept]).float().sigmoid()
-            found.append(Instances(places, scores[kept], labels[kept], masks))
+            found.append(Instances(places, scores[kept], labels[kept], masks, metal[i]))
         return found
 
     def load_nanodet(self, weights: dict[str, Tensor]) -> None:

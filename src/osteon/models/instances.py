@@ -22,12 +22,14 @@ class Instances(NamedTuple):
         scores: (n,) in [0, 1].
         labels: (n,) indices of classes.
         masks: (n, m, m) probabilities; cell (i, j) covers its share of the box.
+        metal: (h, w) probabilities of metal, the whole picture's, where the model has such a map.
     """
 
     boxes_xyxy: Tensor
     scores: Tensor
     labels: Tensor
     masks: Tensor
+    metal: Tensor | None = None
 
 
 def best_class(scores: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,25 +19,27 @@ from osteon.models.bones_csp import MASK_CELLS, BonesCsp, Trunk, regions_of, wit
 from osteon.models.instances import ANY_CLASS_IOU, LEAST_SCORE, MOST_INSTANCES, SAME_CLASS_IOU, best_class
 from osteon.training.export import OPSET, forget_machine
 
+METAL = "metal"
 _BESIDE = 1e6
 """Where a box stands that is there only so that no tensor is empty; it is taken away again."""
 
 
 class FirstStage(nn.Module):
-    """Picture -> boxes, their best score and class, the scores by class, and the maps for masks."""
+    """Picture -> boxes, their best score and class, the scores by class, the maps for masks, and metal's."""
 
     def __init__(self, model: BonesCsp) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """(1, 1, side, side) -> (1, n, 4), (n,), (n,) float labels, (1, c, n) zero but for the best class, two maps."""
+        """(1, 1, side, side) -> (1, n, 4), (n,), (n,) float labels, (1, c, n) zero but for the best class, the maps."""
         trunk: Trunk = self.model(pixels)
         boxes, by_class = self.model.boxes(trunk)
         scores, labels = best_class(by_class[0])
         classes = torch.arange(by_class.shape[2])
         alone = torch.where(labels[None] == classes[:, None], scores[None], torch.zeros(()))
-        return boxes, scores, labels.float(), alone[None], trunk.fine, trunk.edges
+        said = (boxes, scores, labels.float(), alone[None], trunk.fine, trunk.edges)
+        return said if self.model.metal_head is None else (*said, self.model.metal(trunk, pixels)[:, 0].sigmoid())
 
 
 class SecondStage(nn.Module):
@@ -57,7 +59,8 @@ def export_bones(model: BonesCsp, path: Path, card: Card) -> None:
     """Write the model, in evaluation mode, as ONNX with its card inside.
 
     Outputs: `boxes` (1, n, 4) what the masks cover, in model pixels, `scores` (1, n), `labels` (1, n) index into the
-    card's labels, `masks` (1, n, m, m) probabilities; best first, n may be 0.
+    card's labels, `masks` (1, n, m, m) probabilities; best first, n may be 0. Where metal is a class, `metal`
+    (1, side / 2, side / 2) probabilities.
     """
     model = model.eval()
     pixels = torch.rand(1, 1, card.side_px, card.side_px)
@@ -65,6 +68,8 @@ def export_bones(model: BonesCsp, path: Path, card: Card) -> None:
         trunk = model(pixels)
         maps = (trunk.fine.clone(), trunk.edges.clone())
     names = ["all_boxes", "all_scores", "all_labels", "by_class", "fine", "edges"]
+    if model.metal_head is not None:
+        names.append(METAL)
     first = _exported(FirstStage(model), (pixels,), ["pixels"], names, None)
     boxes = torch.tensor([[0.0, 0.0, 32.0, 32.0], [8.0, 8.0, 64.0, 48.0]])
     some = torch.export.Dim("found", min=1, max=4 * MOST_INSTANCES)
@@ -110,6 +115,7 @@ def _joined(first: onnx.ModelProto, second: onnx.ModelProto) -> onnx.ModelProto:
             helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, "n"]),
             helper.make_tensor_value_info("labels", TensorProto.FLOAT, [1, "n"]),
             helper.make_tensor_value_info("masks", TensorProto.FLOAT, [1, "n", MASK_CELLS, MASK_CELLS]),
+            *(output for output in first.graph.output if output.name == METAL),
         ],
         [*first.graph.initializer, *second.graph.initializer, *constants],
     )

@@ -27,7 +27,7 @@ from osteon.training.checkpoint import Checkpoint
 from osteon.training.export import Parity, Square, write_card
 
 EXPORTED = "bones-csp"
-TOLERANCE = {"boxes": 0.05, "scores": 1e-3, "masks": 5e-3}
+TOLERANCE = {"boxes": 0.05, "scores": 1e-3, "masks": 5e-3, "metal": 5e-3}
 """Largest allowed difference of torch and ONNX Runtime: model pixels, and probabilities."""
 LEAST_SCORE = 0.06
 """Objects next to the model's own least score may be there for one and not for the other."""
@@ -116,8 +116,11 @@ def bones_parity(model: BonesCsp, path: Path, squares: Sequence[Square]) -> Pari
     session = Session(path, task="bones")
     largest = dict.fromkeys(TOLERANCE, 0.0)
     for square in squares:
-        mine = [value.numpy() for value in model.instances(torch.from_numpy(square)[None, None])[0]]
+        said = model.instances(torch.from_numpy(square)[None, None])[0]
+        mine = [value.numpy() for value in said if value is not None]
         theirs = session.run(square)
+        for ours, other in zip(mine[4:], theirs[4:], strict=True):
+            largest["metal"] = max(largest["metal"], float(np.abs(ours - other).max()))
         sure = [np.flatnonzero(each[1] > LEAST_SCORE) for each in (mine, theirs)]
         if len(sure[0]) != len(sure[1]):
             largest["scores"] = max(largest["scores"], 1.0)

@@ -15,7 +15,7 @@ from osteon.evaluation.bone_recording import against_truth
 from osteon.evaluation.instance_figures import Table, judge
 from osteon.evaluation.instances import Outlined
 from osteon.findings import Bone
-from osteon.inference.bones import Cuts, bones
+from osteon.inference.bones import Cuts, Said, bones
 from osteon.models.bone_criteria import BoneTargets
 from osteon.models.instances import Instances
 from osteon.training.bone_views import BoneView, class_names, class_of, view
@@ -26,7 +26,7 @@ from osteon.training.pictures import Picture
 LEAST_SCORE = 0.05
 SHOWN = Cuts(0.3, 0.3)
 """Cuts of the figures that need one, while none is chosen."""
-FRESH = ("class_heads", "name_heads", "fine_", "semantic_head", "mask_head", "rpn", "roi_heads", "fpn")
+FRESH = ("class_heads", "name_heads", "fine_", "semantic_head", "mask_head", "metal_head", "rpn", "roi_heads", "fpn")
 
 
 class Batch(NamedTuple):
@@ -158,8 +158,6 @@ def find_bones(
         pixels = torch.from_numpy(picture.square())[None, None].to(where)
         with torch.autocast(where.type, dtype=torch.bfloat16):
             said: Instances = model.instances(pixels.contiguous(memory_format=torch.channels_last))[0]  # type: ignore[operator]
-        arrays = [value.float().cpu().numpy() for value in said]
-        found.append(
-            bones(arrays[0], arrays[1], arrays[2], arrays[3], picture.placement, names=names, min_score=min_score)
-        )
+        arrays = Said(*(value.float().cpu().numpy() for value in said if value is not None))
+        found.append(bones(arrays, picture.placement, names=names, min_score=min_score))
     return found
