@@ -27,7 +27,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_the_released_detector_is_trained_further(sets: tuple[Path, Path], tmp_path: Path) -> None:
     new, old = sets
     out = tmp_path / "run"
-    words = ["train", "detector", "--init", DETECTOR_FILE, "--data", new, "--keep", old, *BRIEF, "--out", out]
+    words = ["train", "detector", "--init", "bundled", "--data", new, "--keep", old, *BRIEF, "--out", out]
     done = osteon(*words)
     assert done.status == 0, done.err
     assert done.out.strip() == str(out / "best.pt")

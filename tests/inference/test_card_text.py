@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from osteon.inference.card_text import markdown
-from osteon.inference.pipeline import DETECTOR_FILE, GATE_FILE
+from osteon.inference.pipeline import DETECTOR_FILE, DETECTOR_FLOAT_FILE, GATE_FILE
 from osteon.inference.session import read_card
 
 DOCS = Path(__file__).parents[2] / "docs" / "models"
 
 
-@pytest.mark.parametrize("path", [GATE_FILE, DETECTOR_FILE], ids=["gate", "detector"])
+@pytest.mark.parametrize("path", [GATE_FILE, DETECTOR_FILE, DETECTOR_FLOAT_FILE], ids=lambda path: path.stem)
 def test_the_published_card_is_that_of_the_file(path: Path) -> None:
     card, ref = read_card(path)
     published = (DOCS / f"{card.name}.md").read_text(encoding="utf-8")
@@ -32,3 +32,11 @@ def test_the_released_models_reach_what_is_claimed() -> None:
     readme = (DOCS.parents[1] / "README.md").read_text(encoding="utf-8")
     assert f"Dice {gate['bone_dice']:.3f}" in readme
     assert f"mAP50 {detector['map50']:.2f}" in readme
+
+
+def test_both_detectors_are_of_one_training_and_neither_is_much_better() -> None:
+    released, plain = read_card(DETECTOR_FILE)[0], read_card(DETECTOR_FLOAT_FILE)[0]
+    assert (released.version, released.split_hash) == (plain.version, plain.split_hash)
+    assert released.settings == {**plain.settings, "eight_bit": True}
+    assert released.metrics["map50"] >= plain.metrics["map50"] - 0.01
+    assert DETECTOR_FILE.stat().st_size < DETECTOR_FLOAT_FILE.stat().st_size / 3

@@ -96,12 +96,12 @@ def test_every_lossless_encoding_gives_the_same_findings(
     """To the last digit where the file holds the same numbers; else nearly.
 
     16 bits without a window are shown from their least to their greatest value, so the drawn film, which stops at 237
-    of 255, gains 8% of contrast there.
+    of 255, gains 8% of contrast there; an 8-bit detector, which rounds what it sees, then moves an edge by 1.5 px.
     """
     found, pixels = analysed(pipeline, builders.EXACT[encoding](shown), encoding)
     same = known.setdefault(_key(pixels), found)
     assert content(found) == content(same)
-    assert_close(found, next(iter(known.values())), score=0.05, pixels=1.0)
+    assert_close(found, next(iter(known.values())), score=0.05, pixels=2.0)
 
 
 @pytest.mark.parametrize("encoding", builders.LOSSY)

@@ -1,6 +1,7 @@
 """A detector learns new pictures and keeps what it knew of the old."""
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,17 @@ import models
 from osteon.datasets.case import Manifest
 from osteon.datasets.split import Split
 from osteon.errors import ConfigurationError, InvalidDataset, ModelMismatch
-from osteon.inference.pipeline import DETECTOR_FILE, GATE_FILE
+from osteon.inference.pipeline import DETECTOR_FILE, DETECTOR_FLOAT_FILE, GATE_FILE
+from osteon.inference.session import read_card
 from osteon.models.nanocsp import NanoCsp
 from osteon.training.architectures import build, start
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.config import TUNING_LOOP, DetectorSettings, LoopSettings, TuningSettings
-from osteon.training.export import export, parity
+from osteon.training.export import export, parity, write_card
 from osteon.training.fine_tuning import FineTuning, Parts, TuningData, merged
 from osteon.training.pictures import load
+from osteon.training.quantise import quantise
+from osteon.training.released import float_file
 from osteon.training.runs import Run, fine_tune_detector, train_detector
 
 torch.set_num_threads(1)
@@ -67,6 +71,24 @@ def tune(trained: Trained, folder: Path, *, tuning: TuningSettings = TUNING, **c
     return fine_tune_detector(
         trained.data, Run(folder, trained.weights), settings=DETECTOR, loop=replace(LOOP, **changes), tuning=tuning
     )
+
+
+@pytest.fixture(scope="module")
+def pair(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one detector in float and in 8 bit."""
+    folder = tmp_path_factory.mktemp("pair")
+    card = models.detector_card(side_px=96)
+    export(Checkpoint.read(Path(trained.weights)), folder / "base-float.onnx", card)
+    quantise(folder / "base-float.onnx", folder / "base.onnx", [np.random.default_rng(0).random((96, 96), np.float32)])
+    write_card(folder / "base.onnx", folder / "base.onnx", replace(card, settings={"eight_bit": True}))
+    return folder
+
+
+def copied(pair: Path, folder: Path) -> Path:
+    """Both files in another folder; the 8-bit one."""
+    for name in ("base.onnx", "base-float.onnx"):
+        shutil.copy(pair / name, folder)
+    return folder / "base.onnx"
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
@@ -206,7 +228,7 @@ class TestReleased:
         settings = {"detector": {"side_px": 640}}
         restored = Checkpoint("detector", "nanocsp", model.state_dict(), settings, "", 0, {}, {})
         square = models.radiograph_pixels(640, 640).astype(np.float32) / 255
-        result = parity(restored, DETECTOR_FILE, [square])
+        result = parity(restored, DETECTOR_FLOAT_FILE, [square])
         assert result.largest["boxes"] < 1e-2
         assert result.largest["scores"] < 1e-5
 
@@ -234,10 +256,37 @@ class TestReleased:
         with pytest.raises(ModelMismatch):
             start(build("detector", "ssd300-vgg16", side_px=96), str(path))
 
-    def test_an_eight_bit_file_is_refused(self) -> None:
-        with pytest.raises(ModelMismatch, match="layers") as caught:
+    def test_an_eight_bit_file_is_refused_without_its_float_file(self) -> None:
+        with pytest.raises(ModelMismatch, match=r"gate\.onnx is in 8 bit, and there is no gate-float\.onnx") as caught:
             start(build("gate", "unet-csp"), str(GATE_FILE))
-        assert "8-bit" in caught.value.hint
+        assert "cannot be trained further" in caught.value.hint
+
+    def test_an_eight_bit_detector_gives_the_weights_of_the_float_file_beside_it(
+        self, pair: Path, tmp_path: Path
+    ) -> None:
+        path = copied(pair, tmp_path)
+        assert float_file(path) == tmp_path / "base-float.onnx"
+        assert float_file(tmp_path / "base-float.onnx") == tmp_path / "base-float.onnx"
+        restored, straight = build("detector", "nanocsp"), build("detector", "nanocsp")
+        assert start(restored, str(path)) and start(straight, str(tmp_path / "base-float.onnx"))
+        for mine, theirs in zip(restored.parameters(), straight.parameters(), strict=True):
+            assert torch.equal(mine, theirs)
+
+    @pytest.mark.parametrize("change", [{"version": "2"}, {"split_hash": "0"}, {"settings": {"epoch": 3}}])
+    def test_the_float_file_of_another_training_is_refused(
+        self, pair: Path, tmp_path: Path, change: dict[str, Any]
+    ) -> None:
+        path = copied(pair, tmp_path)
+        beside = tmp_path / "base-float.onnx"
+        write_card(beside, beside, replace(read_card(beside)[0], **change))
+        with pytest.raises(ModelMismatch, match="two trainings"):
+            start(build("detector", "nanocsp"), str(path))
+
+    def test_an_eight_bit_file_is_no_float_file(self, pair: Path, tmp_path: Path) -> None:
+        path = copied(pair, tmp_path)
+        shutil.copy(path, tmp_path / "base-float.onnx")
+        with pytest.raises(ModelMismatch, match="not the float file"):
+            start(build("detector", "nanocsp"), str(path))
 
     def test_a_file_of_another_architecture_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ModelMismatch):

@@ -159,10 +159,11 @@ def verified(ctx: click.Context, folder: Path | None, storing: bool) -> None:
 
 def _list(files: tuple[Path, ...], form: str) -> None:
     from osteon.inference.card_text import markdown
-    from osteon.inference.pipeline import BONES_FILE, DETECTOR_FILE, GATE_FILE
+    from osteon.inference.pipeline import BONES_FILE, DETECTOR_FILE, DETECTOR_FLOAT_FILE, GATE_FILE
     from osteon.inference.session import read_card
 
-    chosen = files or (GATE_FILE, DETECTOR_FILE, *([BONES_FILE] if BONES_FILE.is_file() else []))
+    more = [path for path in (DETECTOR_FLOAT_FILE, BONES_FILE) if path.is_file()]
+    chosen = files or (GATE_FILE, DETECTOR_FILE, *more)
     if form == "markdown":
         cards = [(*read_card(path), path.stat().st_size) for path in chosen]
         click.echo("\n".join(markdown(*entry) for entry in cards), nl=False)
@@ -179,6 +180,7 @@ def _row(path: Path) -> dict[str, Any]:
 
     card, ref = read_card(path)
     return {
+        "file": str(path),
         "name": card.name,
         "task": card.task,
         "version": card.version,

@@ -14,6 +14,7 @@ from osteon.cli.progress import bars
 from osteon.errors import MissingExtra
 from osteon.training.config import (
     BONES_LOOP,
+    BUNDLED,
     TUNING_LOOP,
     BonesSettings,
     DetectorSettings,
@@ -86,11 +87,15 @@ With --init these are the defaults: {_TUNED}
 Examples:
   osteon train detector --data FracAtlas --weights nanodet_g_coco_folded.pth --out runs/detector
   osteon train detector --data hands/ --split split.json --epochs 20 --out runs/hands
-  osteon train detector --init detector.onnx --data feedback/ --keep FracAtlas --out runs/tuned
+  osteon train detector --init bundled --data feedback/ --keep FracAtlas --out runs/tuned
 """,
 )
 @click.option("--data", "place", type=PLACE, required=True, help="Data set; with --init the new one.")
-@click.option("--init", type=FILE, help="Train on from this detector (checkpoint, or ONNX as released), see below.")
+@click.option(
+    "--init",
+    type=FILE,
+    help="Train on from this detector: checkpoint, ONNX as released, or `bundled`: the installed one.",
+)
 @click.option("--keep", type=PLACE, help="With --init: old data, shown and judged too, so that they are not forgotten.")
 @click.option("--keep-split", type=FILE, help="Split of --keep. [default: made here]")
 @_options(TuningSettings)
@@ -139,7 +144,7 @@ def train_detector(
                 data = _tuning_data((manifest, split_file), (keep and open_dataset(keep), keep_split), out)
             checkpoint = runs.fine_tune_detector(
                 data,
-                runs.Run(out, str(init)),
+                runs.Run(out, _start(init)),
                 settings=settings,
                 loop=_given(context, TUNING_LOOP, options),
                 tuning=_settings(TuningSettings, options),
@@ -263,6 +268,13 @@ def _runs(threads: int) -> Any:
     if threads:
         runs.use_threads(threads)
     return runs
+
+
+def _start(init: Path) -> str:
+    """The file to train on from; `bundled` is the installed detector."""
+    from osteon.inference.pipeline import DETECTOR_FILE
+
+    return str(DETECTOR_FILE if str(init) == BUNDLED else init)
 
 
 def _settings(kind: type, options: dict[str, Any]) -> Any:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+BUNDLED = "bundled"
+"""Instead of a model's file: the installed model."""
+
 
 @dataclass(frozen=True)
 class LoopSettings:

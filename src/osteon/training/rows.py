@@ -11,7 +11,6 @@ import yaml
 from osteon.errors import ConfigurationError
 from osteon.training.config import BONES_LOOP, BonesSettings, DetectorSettings, LoopSettings
 
-BUNDLED = "bundled"
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 

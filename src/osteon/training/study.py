@@ -26,9 +26,10 @@ from osteon.inference.session import read_card
 from osteon.training import ranks
 from osteon.training.architectures import DETECTORS, build
 from osteon.training.checkpoint import Checkpoint
+from osteon.training.config import BUNDLED
 from osteon.training.export import export, runner, write_card
 from osteon.training.loop import device
-from osteon.training.rows import BUNDLED, Row, StudyRow
+from osteon.training.rows import Row, StudyRow
 from osteon.training.runs import Run, train_detector
 
 PART = "valid"
