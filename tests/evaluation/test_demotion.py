@@ -1,15 +1,20 @@
 """What demotion of boxes outside of bones does to a detector's figures, on boxes whose truth is known."""
 
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import models
+from osteon.cli import main
 from osteon.datasets.case import Case
+from osteon.evaluation import records
 from osteon.evaluation.demotion import Covered, covered, demotion, lowered, record_covers
 from osteon.evaluation.detection import Judged
+from osteon.files import read
 from osteon.findings import Bone
 from osteon.inference.postprocess import Detections
 from osteon.inference.session import Session
@@ -60,3 +65,26 @@ def test_a_model_is_run_once_over_the_pictures(tmp_path: Path) -> None:
     (found,) = record_covers(session, [picture("film.png", (inside, 0.9), (beside, 0.8))], cases)
     assert isinstance(found, Covered)
     assert found.covers.tolist() == [1.0, 0.0]
+
+
+def test_the_command_reads_records_and_tries_each_cover(tmp_path: Path) -> None:
+    """A box half on the radius is inside at a cover of 0.05 and outside at 0.9; its film is healthy."""
+    assert cv2.imwrite(str(tmp_path / "film.png"), models.radiograph_pixels(450, 350))
+    bones = models.bones_file(tmp_path)
+    (bone, *_) = models.pipeline(tmp_path).bones(read(tmp_path / "film.png")[0])
+    x0, y0, x1, _ = bone.box_xyxy_px
+    half = (int(x0 - (x1 - x0)), int(y0 + 5), int(x1), int(y0 + 45))
+    judged = picture("film.png", (half, 0.99))
+    origin = records.Origin("x", "0", "", 0.5, 0.0)
+    records.write(records.Records(origin, (records.Record(judged, records.Facts(450, 350)),)), tmp_path / "a.jsonl.gz")
+    annotations = {"images": [{"id": 1, "file_name": "film.png", "width": 350, "height": 450}], "annotations": []}
+    (tmp_path / "set.json").write_text(json.dumps(annotations | {"categories": [{"id": 1, "name": "fracture"}]}))
+    words = ["--data", tmp_path / "set.json", "--bones", bones, "--detector", models.model_files(tmp_path).detector]
+    least = ["--least-cover", "0.05", "--least-cover", "0.9"]
+    done = CliRunner().invoke(main, [str(w) for w in ("evaluate", "demotion", tmp_path / "a.jsonl.gz", *words, *least)])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["pictures"] == 1
+    low, high = (told["least_cover"][name]["fracture, demoted"] for name in ("0.05", "0.9"))
+    assert (low["boxes_outside"], low["specificity"]) == (0, 0.0)
+    assert (high["boxes_outside"], high["specificity"]) == (1, 1.0)
