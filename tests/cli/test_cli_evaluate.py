@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from terminal import osteon
 
@@ -97,8 +98,32 @@ def test_folds_from_records(seen: list[Path]) -> None:
     assert (found["pictures"], found["fractured"]) == (16, 8)
     assert [row["fold"] for row in found["by_fold"]["folds"]] == ["fold1", "fold2"]
     assert found["operating_points"]["doubt"]["measured"]["sensitivity"] >= 0.9
+    assert {row["kind"] for row in found["groups"]} >= {"fractures", "largest fracture"}
+    assert len(found["misses"]) + len(found["false_alarms"]) > 0
     text = osteon("evaluate", "folds", *seen, "--samples", "5", "--markdown").out
     assert text.startswith("| fold |") and "| isotonic |" in text
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed (extra train)")
+def test_figures_of_folds_are_taken_into_the_card_of_a_model(seen: list[Path], tmp_path: Path) -> None:
+    folds = tmp_path / "folds.json"
+    folds.write_text(osteon("evaluate", "folds", *seen, "--samples", "20").out)
+    found = json.loads(folds.read_text())
+    model, out = tmp_path / "fold1.onnx", tmp_path / "released" / "detector.onnx"
+    row = found["by_fold"]["folds"][0]
+    card = models.detector_card(metrics={name: row[name] for name in ("map50", "auroc")})
+    onnx.save(models.detector_model(card), str(model))
+    done = osteon("models", "adopt", model, folds, "--out", out)
+    assert (done.status, done.out.strip()) == (0, str(out)), done.err
+    (adopted,) = json.loads(osteon("models", out, "--format", "json").out)
+    assert adopted["cross_validation"]["own_fold"] == "fold1"
+    assert adopted["operating_points"] == {n: p["threshold"] for n, p in found["operating_points"].items()}
+    assert adopted["file"] == str(out)
+
+    onnx.save(models.detector_model(models.detector_card()), str(model))
+    done = osteon("models", "adopt", model, folds, "--out", tmp_path / "other.onnx")
+    assert (done.status, "none of the folds" in done.err) == (2, True)
+    assert not (tmp_path / "other.onnx").exists()
 
 
 def test_folds_of_a_detector_that_never_hits_have_no_calibration(recorded: list[Path]) -> None:

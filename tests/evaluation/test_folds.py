@@ -19,6 +19,7 @@ from osteon.evaluation.operating_points import calibration_error, detector_point
 from osteon.evaluation.records import Record, Records
 
 BOX = [0, 0, 10, 10]
+LEG = replace(FACTS, body_part="leg")
 _number = count()
 
 
@@ -41,14 +42,22 @@ def drawn_folds(*, size: int = 60, shift: float = 0.0) -> dict[str, list[Judged]
     return {f"fold{k}": drawn_fold(k, size=size, shift=shift * k) for k in range(1, 6)}
 
 
+def drawn_records() -> list[Records]:
+    return [records_of(fold, part=name) for name, fold in drawn_folds().items()]
+
+
 def records_of(fold: list[Judged], **origin: str) -> Records:
     return Records(replace(ORIGIN, **origin), tuple(Record(p, FACTS) for p in fold))
 
 
 def test_folds_pool_into_all_pictures_and_figures() -> None:
-    made = drawn_folds()
-    found = folds.report(made, samples=60)
+    parts = drawn_records()
+    made = folds.named(parts)
+    found = folds.report(parts, samples=60)
     together = [p for fold in made.values() for p in fold]
+    assert [(model["part"], found["split"]) for model in found["models"]] == [
+        (name, ORIGIN.split_hash) for name in made
+    ]
     assert (found["pictures"], found["fractured"]) == (300, 100)
     assert found["pooled"] == summary(together)
     rows = found["by_fold"]["folds"]
@@ -160,8 +169,22 @@ def test_variants_are_rows_of_figures(tmp_path: Path) -> None:
     assert rows[0]["sensitivity_at_1.0"] == rows[2]["sensitivity_at_1.0"] == 1
 
 
+def test_groups_and_the_worst_pictures_are_told_at_the_pooled_cut() -> None:
+    """A fractured leg on which nothing is found, and a normal one that is called most surely."""
+    parts = drawn_records()
+    silent, loud = picture(0.03, fractured=True, hit=False), picture(0.999, fractured=False)
+    pictures = (*parts[0].pictures, Record(silent, LEG), Record(loud, LEG))
+    found = folds.report([replace(parts[0], pictures=pictures), *parts[1:]], samples=30)
+    assert found["misses"][0]["name"] == silent.name
+    assert found["false_alarms"][0]["name"] == loud.name
+    assert len(found["false_alarms"]) <= folds.WORST
+    (leg,) = [row for row in found["groups"] if row["name"] == "leg"]
+    assert (leg["fractured"], leg["normal"], leg["sensitivity"], leg["specificity"]) == (1, 1, 0.0, 0.0)
+
+
 def test_markdown_has_a_row_for_each_fold_cut_and_curve() -> None:
-    text = folds.markdown(folds.report(drawn_folds(), samples=30))
-    for start in ("| fold5 |", "| mean ± sd |", "| pooled (95%) |", "| doubt |", "| fracture |", "| isotonic |"):
+    text = folds.markdown(folds.report(drawn_records(), samples=30))
+    starts = ("| fold5 |", "| mean ± sd |", "| pooled (95%) |", "| doubt |", "| fracture |", "| isotonic |")
+    for start in (*starts, "| fractures: one | 100 | all |"):
         assert text.count("\n" + start) == 1, start
     assert "nan" not in text

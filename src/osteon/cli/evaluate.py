@@ -8,6 +8,7 @@ import click
 
 from osteon.cli import message
 from osteon.cli.bone_judge import evaluate_bone_judge
+from osteon.cli.demotion import evaluate_demotion
 from osteon.cli.progress import bars
 from osteon.errors import ConfigurationError
 
@@ -23,6 +24,7 @@ def evaluate() -> None:
 
 
 evaluate.add_command(evaluate_bone_judge)
+evaluate.add_command(evaluate_demotion)
 
 
 @evaluate.command(
@@ -127,7 +129,8 @@ def evaluate_folds(files: tuple[Path, ...], samples: int, as_markdown: bool, try
     """Cross-validation read as one, from the records (`osteon evaluate detector --records`) of each fold's own model.
 
     Figures by fold and pooled with 95% intervals; the cuts `doubt` and `fracture` and the calibration chosen on all
-    folds, and the honest figures of choices made on the other folds.
+    folds, and the honest figures of choices made on the other folds; figures by body part, view, metal and size; the
+    worst misses and false alarms. `osteon models adopt` takes all this into the card of a model.
     """
     from osteon.evaluation import folds, records
     from osteon.evaluation.plain import plain
@@ -137,7 +140,7 @@ def evaluate_folds(files: tuple[Path, ...], samples: int, as_markdown: bool, try
         folds.pooled(folds.named(parts))
         click.echo(json.dumps(plain(folds.variants(parts)), indent=1))
         return
-    found = folds.report(folds.named(parts), samples=samples)
+    found = folds.report(parts, samples=samples)
     click.echo(folds.markdown(found) if as_markdown else json.dumps(plain(found), indent=1), nl=not as_markdown)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from osteon.cli import message
+from osteon.errors import MissingExtra
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -125,6 +126,39 @@ def register(
 
 
 @models.command(
+    "adopt",
+    epilog="""\b
+Examples:
+  osteon evaluate folds records/*.jsonl.gz > folds.json
+  osteon models adopt fold1.onnx folds.json --out detector.onnx
+""",
+)
+@click.argument("file", type=FILE)
+@click.argument("folds", type=FILE)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="ONNX file to write.")
+def adopt(file: Path, folds: Path, out: Path) -> None:
+    """Take figures, cuts and calibration of a cross-validation into the card of one of its detectors.
+
+    FILE is the detector of one fold as `osteon export` wrote it; FOLDS what `osteon evaluate folds` says of all. The
+    model stays as it is; its card then has cuts and calibration of all folds, their intervals, and figures by group.
+    Needs the extra `train`.
+    """
+    try:
+        from osteon.training.export import write_card
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"writing a model needs {error.name}", hint="pip install 'osteon[train]'") from error
+    from osteon.evaluation.adoption import adopted, read_folds
+    from osteon.inference.session import read_card
+
+    card = adopted(read_card(file)[0], read_folds(folds))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_card(file, out, card)
+    for name, point in card.operating_points.items():
+        message(f"{name}: {point.threshold} {dict(point.measured)}")
+    click.echo(out)
+
+
+@models.command(
     "verify",
     epilog="""\b
 Examples:
@@ -192,6 +226,7 @@ def _row(path: Path) -> dict[str, Any]:
         "licence": card.licence,
         "operating_points": {name: point.threshold for name, point in card.operating_points.items()},
         "metrics": dict(card.metrics),
+        "cross_validation": dict(card.cross_validation),
         "training_data": card.training_data,
         "split_hash": card.split_hash,
         "limits": card.limits,

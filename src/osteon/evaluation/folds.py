@@ -8,19 +8,24 @@ to mean the same, which the spread of the folds' own cuts shows or refutes.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
 
 from osteon.errors import InvalidDataset
+from osteon.evaluation import gallery, groups
 from osteon.evaluation.bootstrap import Interval, intervals, wilson
 from osteon.evaluation.calibration import FITS, LEAST_SHOWN, bins_to_json, cross_fitted, goodness, reliability
 from osteon.evaluation.detection import Judged, summary
 from osteon.evaluation.operating_points import box_outcomes, detector_points, fit_calibration
 from osteon.evaluation.records import Records
+from osteon.inference.card_text import ends_text, group_table
 
 Folds = Mapping[str, Sequence[Judged]]
+WORST = 30
+"""Misses, and false alarms, that a report names."""
 
 
 def named(parts: Sequence[Records]) -> dict[str, list[Judged]]:
@@ -144,19 +149,43 @@ def _calibration_if_any(folds: Folds) -> dict[str, Any] | None:
         return None
 
 
-def report(folds: Folds, *, samples: int = 1000) -> dict[str, Any]:
-    """All of this as JSON: by fold, pooled with intervals, cuts, calibration (None: it cannot be fitted)."""
-    together = pooled(folds)
-    sure = intervals(together, samples=samples)
-    figures = summary(together)
+def report(parts: Sequence[Records], *, samples: int = 1000) -> dict[str, Any]:
+    """All of this as JSON: by fold, pooled with intervals, cuts, calibration (None: it cannot be fitted), figures by
+    group, and the worst misses and false alarms, both at the pooled cut `doubt`.
+
+    Args:
+        parts: records of each fold's own model on its fold.
+        samples: of the bootstrap; groups take at most 300.
+    """
+    made = named(parts)
+    together = pooled(made)
+    sure, figures = intervals(together, samples=samples), summary(together)
+    points = operating_points(made, samples=samples)
     return {
+        "split": parts[0].origin.split_hash,
+        "models": [asdict(records.origin) for records in parts],
         "pictures": len(together),
         "fractured": sum(p.fractured for p in together),
-        "by_fold": by_fold(folds),
+        "by_fold": by_fold(made),
         "pooled": figures,
         "intervals": {name: pair(sure[name]) for name in figures},
-        "operating_points": operating_points(folds, samples=samples),
-        "calibration": _calibration_if_any(folds),
+        "operating_points": points,
+        "calibration": _calibration_if_any(made),
+        **_looked_at(parts, together, points["doubt"]["threshold"], samples=min(samples, groups.GROUP_SAMPLES)),
+    }
+
+
+def _looked_at(parts: Sequence[Records], together: Sequence[Judged], cut: float, *, samples: int) -> dict[str, Any]:
+    """Figures by group, and the worst pictures."""
+    pictures = [picture for records in parts for picture in records.pictures]
+    pairs = zip(together, pictures, strict=True)
+    seen = [gallery.seen(judged, picture.facts, cut=cut) for judged, picture in pairs]
+    return {
+        "groups": [
+            groups.figures(group, {"doubt": cut}, samples=samples) for group in groups.groups(pictures, together)
+        ],
+        "misses": [gallery.listed(picture) for picture in gallery.worst_misses(seen)[:WORST]],
+        "false_alarms": [gallery.listed(picture) for picture in gallery.worst_alarms(seen)[:WORST]],
     }
 
 
@@ -197,7 +226,7 @@ def markdown(found: Mapping[str, Any]) -> str:
         cells = [f"{row[name]:.3f}" for name in names]
         lines.append(f"| {row['fold']} | {row['pictures']} | {row['fractured']} | " + " | ".join(cells) + " |")
     spread = [f"{folds['mean'][name]:.3f} ± {folds['spread'][name]:.3f}" for name in names]
-    together = [f"{found['pooled'][name]:.3f} {_range(found['intervals'][name])}" for name in names]
+    together = [f"{found['pooled'][name]:.3f} {ends_text(found['intervals'][name])}" for name in names]
     lines += [
         "| mean ± sd | | | " + " | ".join(spread) + " |",
         f"| pooled (95%) | {found['pictures']} | {found['fractured']} | " + " | ".join(together) + " |",
@@ -207,20 +236,21 @@ def markdown(found: Mapping[str, Any]) -> str:
     ]
     for name, point in found["operating_points"].items():
         honest = point["cross_fitted"]
-        cells = [f"{point['measured'][f]:.3f} {_range(point['intervals'][f])}" for f in ("sensitivity", "specificity")]
-        cells += [f"{honest[f]:.3f} {_range(honest[f'{f}_interval'])}" for f in ("sensitivity", "specificity")]
+        cells = [
+            f"{point['measured'][f]:.3f} {ends_text(point['intervals'][f])}" for f in ("sensitivity", "specificity")
+        ]
+        cells += [f"{honest[f]:.3f} {ends_text(honest[f'{f}_interval'])}" for f in ("sensitivity", "specificity")]
         lines.append(f"| {name} | {point['threshold']:g} | " + " | ".join(cells) + " |")
-    if not found["calibration"]:
-        return "\n".join(lines) + "\n"
-    lines += ["", "| calibration, cross-fitted | ECE | ECE of boxes shown | Brier | log loss |", "|---" * 5 + "|"]
-    for name, fit in found["calibration"]["cross_fitted"].items():
+    if found["calibration"]:
+        lines += _calibration_table(found["calibration"])
+    return "\n".join([*lines, "", *group_table(found["groups"])]) + "\n"
+
+
+def _calibration_table(fitted: Mapping[str, Any]) -> list[str]:
+    lines = ["", "| calibration, cross-fitted | ECE | ECE of boxes shown | Brier | log loss |", "|---" * 5 + "|"]
+    for name, fit in fitted["cross_fitted"].items():
         whole, shown = fit["all"], fit["shown"]
         lines.append(
             f"| {name} | {whole['ece']:.4f} | {shown['ece']:.4f} | {whole['brier']:.4f} | {whole['log_loss']:.4f} |"
         )
-    return "\n".join(lines) + "\n"
-
-
-def _range(ends: Sequence[float | None]) -> str:
-    low, high = ends
-    return "" if low is None or high is None else f"({low:.3f} to {high:.3f})"
+    return lines

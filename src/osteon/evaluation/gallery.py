@@ -8,7 +8,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -76,6 +76,20 @@ def some_hits(pictures: Sequence[Seen], count: int) -> list[Seen]:
     if len(hits) <= count:
         return hits
     return [hits[i] for i in np.linspace(0, len(hits) - 1, count).round().astype(int)]
+
+
+def listed(picture: Seen) -> dict[str, Any]:
+    """A row of a list of misses or false alarms, as JSON."""
+    return {
+        "name": picture.judged.name,
+        "body_part": picture.facts.body_part,
+        "views": list(picture.facts.views),
+        "hardware": picture.facts.hardware,
+        "fractures": len(picture.judged.truth_xyxy_px),
+        "outcome": picture.outcome,
+        "best_score": picture.best,
+        "score_on_fracture": picture.on_target,
+    }
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,8 @@ def document(subject: Subject, *, samples: int = 1000) -> dict[str, Any]:
         "groups": [groups.figures(group, cuts) for group in groups.groups(subject.records.pictures, judged)],
         "curves": charts.points(judged),
         "outcomes": {name: sum(p.outcome == name for p in pictures) for name in _OUTCOMES},
-        "misses": [_listed(p) for p in gallery.worst_misses(pictures)],
-        "false_alarms": [_listed(p) for p in gallery.worst_alarms(pictures)],
+        "misses": [gallery.listed(p) for p in gallery.worst_misses(pictures)],
+        "false_alarms": [gallery.listed(p) for p in gallery.worst_alarms(pictures)],
     }
 
 
@@ -235,17 +235,4 @@ def _calibration(card: Card, judged: Sequence[Judged]) -> dict[str, Any] | None:
         "all": goodness(probabilities, hits),
         "shown": goodness(probabilities, hits, least=LEAST_SHOWN),
         "bins": bins_to_json(reliability(probabilities, hits)),
-    }
-
-
-def _listed(picture: Seen) -> dict[str, Any]:
-    return {
-        "name": picture.judged.name,
-        "body_part": picture.facts.body_part,
-        "views": list(picture.facts.views),
-        "hardware": picture.facts.hardware,
-        "fractures": len(picture.judged.truth_xyxy_px),
-        "outcome": picture.outcome,
-        "best_score": picture.best,
-        "score_on_fracture": picture.on_target,
     }

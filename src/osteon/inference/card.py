@@ -69,6 +69,8 @@ class Card:
         settings: every training setting in force.
         limits: what it is not for.
         layout: of input and output, for detectors of others.
+        cross_validation: figures of the recipe over all folds, each picture judged by the model that did not see it,
+            with 95% intervals; see `osteon.evaluation.adoption`. Where there are such, cuts and calibration are theirs.
         outside_demotes: (bones) a fracture that lies on none of the bones found loses a grade.
     """
 
@@ -89,6 +91,7 @@ class Card:
     limits: str = "Decision support for research. Not a medical device; not for diagnosis."
     layout: Layout = "osteon"
     outside_demotes: bool = False
+    cross_validation: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The card as it stands in the file."""

@@ -1,7 +1,9 @@
 """A model's card for a reader: Markdown made from what stands in the model file, so that the two cannot differ."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from osteon.findings import ModelRef
 from osteon.inference.card import Card
@@ -14,6 +16,11 @@ USES = {
     "bones": "Outlines each bone, and metal, as an object of its own and names it, so that a suspected fracture can be "
     "told by the bone that it lies on. Run only where somebody asks for bones.",
 }
+
+GROUPS = (
+    "Over all folds; sensitivity and specificity at the cut `doubt`. Groups of fractures are set against all normal "
+    "pictures."
+)
 
 
 def markdown(card: Card, ref: ModelRef, size_bytes: int) -> str:
@@ -39,19 +46,95 @@ def markdown(card: Card, ref: ModelRef, size_bytes: int) -> str:
         "",
         *_table(card.metrics),
         "",
+        *(_cross_validation(card.cross_validation) if card.cross_validation else ()),
         "## Operating points",
         "",
-        "| name | cut | measured on validation |",
-        "|---|---|---|",
+        *_operating_points(card),
     ]
-    for name, point in card.operating_points.items():
-        measured = ", ".join(f"{figure} {_number(value)}" for figure, value in point.measured.items())
-        lines.append(f"| {name} | {point.threshold:g} | {measured} |")
     if card.calibration:
         curve = f"logistic({card.calibration.slope:.3f} logit(score) + {card.calibration.intercept:.3f})"
-        lines += ["", f"`probability` = {curve}, fitted on validation boxes."]
+        lines += ["", f"`probability` = {curve}, fitted on {_calibrated_on(card)}."]
+    if card.cross_validation:
+        lines += ["", "## By group", "", GROUPS, "", *group_table(card.cross_validation["groups"])]
     lines += ["", "## Training settings", "", "```json", json.dumps(card.settings, indent=1, sort_keys=True), "```", ""]
     return "\n".join(lines)
+
+
+def _cross_validation(found: Mapping[str, Any]) -> list[str]:
+    """Figures of all folds together, and by fold."""
+    names = [name for name in found["figures"] if name != "best_iou_max"]
+    normal = found["pictures"] - found["fractured"]
+    head = " | ".join(str(row["fold"]) for row in found["folds"])
+    rows = [
+        f"| {name} | {found['figures'][name]:.3f} {ends_text(found['intervals'][name])} | "
+        + " | ".join(f"{row[name]:.3f}" for row in found["folds"])
+        + " |"
+        for name in names
+    ]
+    return [
+        f"## Cross-validation of the recipe, {len(found['folds'])} folds",
+        "",
+        f"{found['fractured']} fractured and {normal} normal pictures of split `{found['split']}`, each judged by the "
+        f"model that did not see it; this file is the model of {found['own_fold']}. In brackets 95% intervals.",
+        "",
+        f"| figure | all folds | {head} |",
+        "|---" * (2 + len(found["folds"])) + "|",
+        *rows,
+        "",
+    ]
+
+
+def _operating_points(card: Card) -> list[str]:
+    """Cuts and what they give: on the validation part, or on all folds with intervals, and as chosen on others."""
+    honest = card.cross_validation.get("operating_points", {})
+    where = "measured on all folds (95%) | chosen on the other folds" if honest else "measured on validation"
+    lines = [f"| name | cut | {where} |", "|---" * (4 if honest else 3) + "|"]
+    for name, point in card.operating_points.items():
+        more = honest.get(name)
+        if not more:
+            cells = ", ".join(f"{figure} {_number(value)}" for figure, value in point.measured.items())
+        else:
+            figures = [f"{f} {value:.3f} {ends_text(more['intervals'][f])}" for f, value in point.measured.items()]
+            fitted = more["cross_fitted"]
+            others = [
+                f"{f} {fitted[f]:.3f} {ends_text(fitted[f + '_interval'])}" for f in ("sensitivity", "specificity")
+            ]
+            cells = f"{', '.join(figures)} | {', '.join(others)}"
+        lines.append(f"| {name} | {point.threshold:g} | {cells} |")
+    return lines
+
+
+def _calibrated_on(card: Card) -> str:
+    errors = card.cross_validation.get("calibration_error")
+    if not errors:
+        return "validation boxes"
+    return (
+        f"boxes of all folds; fitted on the other folds its expected calibration error is {errors['all']:.4f} "
+        f"({errors['shown']:.3f} over boxes of probability 0.05 or more)"
+    )
+
+
+def group_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lines of Markdown: figures by group (`evaluation.groups`), at the cut `doubt`, with their intervals."""
+    lines = ["| group | fractured | normal | sensitivity | specificity | AUROC | mAP50 |", "|---" * 7 + "|"]
+    for row in rows:
+        normal = "all" if row["normal"] is None else str(row["normal"])
+        cells = [f"{row['kind']}: {row['name']}", str(row["fractured"]), normal]
+        for name in ("sensitivity", "specificity", "auroc", "map50"):
+            known = row[name] is not None and not math.isnan(row[name])
+            cells.append(f"{row[name]:.2f} {ends_text(row[f'{name}_interval'], places=2)}" if known else "")
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def ends_text(ends: Sequence[float | None], *, places: int = 3) -> str:
+    """An interval in brackets; nothing where it has no value.
+
+    >>> ends_text((0.25, 0.5), places=2)
+    '(0.25 to 0.50)'
+    """
+    low, high = ends
+    return "" if low is None or high is None else f"({low:.{places}f} to {high:.{places}f})"
 
 
 def _table(metrics: Mapping[str, float]) -> list[str]:

@@ -1,0 +1,97 @@
+"""Figures of a cross-validation in the card of one of its models: what is taken, and whose is refused."""
+
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_folds import drawn_records
+
+import models
+from osteon.errors import InvalidDataset, ModelMismatch
+from osteon.evaluation import folds
+from osteon.evaluation.adoption import adopted, read_folds
+from osteon.evaluation.plain import plain
+from osteon.findings import ModelRef
+from osteon.inference.card import Calibration, Card
+from osteon.inference.card_text import markdown
+
+FOUND: dict[str, Any] = json.loads(json.dumps(plain(folds.report(drawn_records(), samples=30))))
+
+
+def card_of(fold: int) -> Card:
+    """The card of a fold's model, as its export measured it."""
+    row = FOUND["by_fold"]["folds"][fold]
+    figures = {name: row[name] for name in ("map50", "auroc")} | {"calibration_error": 0.1}
+    return replace(models.detector_card(), metrics=figures, calibration=Calibration(5.0, 5.0))
+
+
+def test_cuts_and_calibration_become_those_of_all_folds() -> None:
+    before = card_of(2)
+    card = adopted(before, FOUND)
+    assert {name: point.threshold for name, point in card.operating_points.items()} == {
+        name: point["threshold"] for name, point in FOUND["operating_points"].items()
+    }
+    assert card.cut("doubt") != before.cut("doubt")
+    assert card.operating_points["doubt"].measured["sensitivity"] >= 0.9
+    assert card.calibration == Calibration(**FOUND["calibration"]["platt"])
+
+
+def test_the_figures_of_the_file_itself_stay_but_not_the_error_of_the_old_calibration() -> None:
+    card = adopted(card_of(2), FOUND)
+    assert card.metrics == {name: FOUND["by_fold"]["folds"][2][name] for name in ("map50", "auroc")}
+    assert card.cross_validation["own_fold"] == "fold3"
+    assert card.cross_validation["figures"] == FOUND["pooled"]
+
+
+def test_a_card_reads_back_and_names_no_picture() -> None:
+    card = adopted(card_of(0), FOUND)
+    text = card.to_json()
+    assert Card.from_json(text) == card
+    assert not {"misses", "false_alarms", "models"} & card.cross_validation.keys()
+    assert len(text) < 20_000
+
+
+def test_without_a_calibration_the_card_keeps_its_own() -> None:
+    before = card_of(0)
+    card = adopted(before, {**FOUND, "calibration": None})
+    assert (card.calibration, card.metrics) == (before.calibration, before.metrics)
+
+
+def test_the_text_has_intervals_folds_and_groups() -> None:
+    text = markdown(adopted(card_of(0), FOUND), ModelRef("d", "1", "0" * 64), 1)
+    low, high = FOUND["intervals"]["map50"]
+    assert f"| map50 | {FOUND['pooled']['map50']:.3f} ({low:.3f} to {high:.3f}) |" in text
+    assert "## Cross-validation of the recipe, 5 folds" in text and "this file is the model of fold1" in text
+    assert "| fold1 | fold2 | fold3 | fold4 | fold5 |" in text
+    fitted = FOUND["operating_points"]["doubt"]["cross_fitted"]
+    assert f"sensitivity {fitted['sensitivity']:.3f} (" in text
+    assert "| fractures: one | 100 | all |" in text
+    assert "nan" not in text and "None" not in text
+    plain_text = markdown(card_of(0), ModelRef("d", "1", "0" * 64), 1)
+    assert "Cross-validation" not in plain_text and "By group" not in plain_text
+
+
+def test_a_model_of_another_cross_validation_is_refused() -> None:
+    other = replace(card_of(0), metrics={"map50": 0.123, "auroc": 0.5})
+    with pytest.raises(ModelMismatch, match="none of the folds has"):
+        adopted(other, FOUND)
+    with pytest.raises(ModelMismatch, match="is a gate model"):
+        adopted(models.gate_card(), FOUND)
+
+
+@pytest.mark.parametrize("lacking", ["by_fold", "operating_points", "calibration", "groups", "pooled"])
+def test_other_figures_are_refused(lacking: str) -> None:
+    part = copy.deepcopy(FOUND)
+    del part[lacking]
+    with pytest.raises(InvalidDataset, match=lacking):
+        adopted(card_of(0), part)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", "\x00"])
+def test_other_files_are_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "folds.json").write_text(text)
+    with pytest.raises(InvalidDataset, match="holds no figures"):
+        read_folds(tmp_path / "folds.json")
