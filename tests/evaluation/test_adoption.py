@@ -16,7 +16,7 @@ from osteon.evaluation.adoption import adopted, read_folds
 from osteon.evaluation.plain import plain
 from osteon.findings import ModelRef
 from osteon.inference.card import Calibration, Card
-from osteon.inference.card_text import markdown
+from osteon.inference.card_text import group_table, markdown
 
 FOUND: dict[str, Any] = json.loads(json.dumps(plain(folds.report(drawn_records(), samples=30))))
 
@@ -95,3 +95,13 @@ def test_other_files_are_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "folds.json").write_text(text)
     with pytest.raises(InvalidDataset, match="holds no figures"):
         read_folds(tmp_path / "folds.json")
+
+
+def test_groups_too_small_to_tell_are_left_blank() -> None:
+    row = {"kind": "metal", "name": "visible", "fractured": 51, "normal": 1}
+    for name, value in {"sensitivity": 0.88, "specificity": 0.0, "auroc": 0.35, "map50": 0.28}.items():
+        row |= {name: value, f"{name}_interval": [0.1, 0.9]}
+    assert group_table([row])[-1] == "| metal: visible | 51 | 1 | 0.88 (0.10 to 0.90) |  |  | 0.28 (0.10 to 0.90) |"
+    assert group_table([row | {"fractured": 4, "normal": 60}])[-1] == (
+        "| metal: visible | 4 | 60 |  | 0.00 (0.10 to 0.90) |  |  |"
+    )

@@ -13,10 +13,10 @@ import numpy as np
 from osteon.evaluation.bootstrap import Interval, intervals, wilson
 from osteon.evaluation.detection import Judged, average_precision, image_auroc
 from osteon.evaluation.records import Record
+from osteon.inference.card_text import LEAST_IN_GROUP
 
 LEAST_FRACTURED = 50
 LEAST_NORMAL = 100
-LEAST_IN_GROUP = 20
 WIDEST = {"auroc": 0.05, "sensitivity": 0.10, "specificity": 0.10, "map50": 0.10}
 """Half-width of a 95% interval over which a figure is not known well enough to judge a model by."""
 GROUP_SAMPLES = 300

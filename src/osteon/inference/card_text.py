@@ -17,9 +17,11 @@ USES = {
     "told by the bone that it lies on. Run only where somebody asks for bones.",
 }
 
+LEAST_IN_GROUP = 20
+"""Pictures of a kind that a group's figure rests on at least."""
 GROUPS = (
     "Over all folds; sensitivity and specificity at the cut `doubt`. Groups of fractures are set against all normal "
-    "pictures."
+    f"pictures. Figures that rest on fewer than {LEAST_IN_GROUP} pictures are left out."
 )
 
 
@@ -115,13 +117,18 @@ def _calibrated_on(card: Card) -> str:
 
 
 def group_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Lines of Markdown: figures by group (`evaluation.groups`), at the cut `doubt`, with their intervals."""
+    """Lines of Markdown: figures by group (`evaluation.groups`), at the cut `doubt`, with their intervals.
+
+    Those that rest on fewer than `LEAST_IN_GROUP` pictures of a kind are left out.
+    """
     lines = ["| group | fractured | normal | sensitivity | specificity | AUROC | mAP50 |", "|---" * 7 + "|"]
     for row in rows:
         normal = "all" if row["normal"] is None else str(row["normal"])
         cells = [f"{row['kind']}: {row['name']}", str(row["fractured"]), normal]
-        for name in ("sensitivity", "specificity", "auroc", "map50"):
-            known = row[name] is not None and not math.isnan(row[name])
+        enough = [row["fractured"] >= LEAST_IN_GROUP, row["normal"] is None or row["normal"] >= LEAST_IN_GROUP]
+        told = {"sensitivity": enough[0], "specificity": enough[1], "auroc": all(enough), "map50": enough[0]}
+        for name, large in told.items():
+            known = large and row[name] is not None and not math.isnan(row[name])
             cells.append(f"{row[name]:.2f} {ends_text(row[f'{name}_interval'], places=2)}" if known else "")
         lines.append("| " + " | ".join(cells) + " |")
     return lines
