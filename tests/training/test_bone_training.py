@@ -48,6 +48,7 @@ from osteon.training.bone_views import CLASSES, class_names, class_of, truth, vi
 from osteon.training.bones import drawn_share, repeat_factors
 from osteon.training.checkpoint import Checkpoint
 from osteon.training.config import BONES_LOOP, BonesSettings, LoopSettings
+from osteon.training.drawn_metal import with_metal
 from osteon.training.pictures import Picture, load
 from osteon.training.release import Release, release
 from osteon.training.runs import Run, train_bones
@@ -90,6 +91,51 @@ def picture(*instances: Instance, side_px: int = 64) -> Picture:
     placement = letterbox(pixels, side_px=side_px).placement
     case = Case("a.png", Path(), instances=instances, height_px=64, width_px=64)
     return Picture(case, np.zeros((side_px, side_px), np.uint8), placement)
+
+
+class TestDrawnMetal:
+    def bones(self) -> np.ndarray:
+        shaft, small = np.zeros((2, 128, 128), np.uint8)
+        shaft[20:110, 50:70] = 1
+        small[4:8, 4:8] = 1
+        return np.stack([shaft, small])
+
+    def test_it_lies_on_bone_is_bright_and_is_all_that_changes(self) -> None:
+        grey = np.full((128, 128), 0.3, np.float32)
+        sizes = set()
+        for seed in range(40):
+            changed, metal = with_metal(grey, self.bones(), np.random.default_rng(seed))
+            assert set(np.unique(metal)) == {0, 1} and (metal & self.bones()[0]).any()
+            assert np.median(changed[metal > 0]) > 0.34
+            assert changed.min() >= 0 and changed.max() <= 1
+            near = cv2.dilate(metal, np.ones((11, 11), np.uint8)) > 0
+            np.testing.assert_array_equal(changed[~near], grey[~near])
+            sizes.add(int(metal.sum()))
+        assert len(sizes) > 30
+
+    def test_it_is_the_same_for_the_same_seed(self) -> None:
+        grey = np.full((128, 128), 0.3, np.float32)
+        first, again = (with_metal(grey, self.bones(), np.random.default_rng(5)) for _ in range(2))
+        np.testing.assert_array_equal(first[0], again[0])
+        np.testing.assert_array_equal(first[1], again[1])
+
+    def test_where_no_bone_is_large_enough_there_is_none(self) -> None:
+        grey = np.full((128, 128), 0.3, np.float32)
+        changed, metal = with_metal(grey, self.bones()[1:], np.random.default_rng(0))
+        assert changed is grey and not metal.any()
+
+    def test_views_have_it_where_it_is_a_class_and_none_is_there(self) -> None:
+        def views(names: tuple[str, ...], *instances: Instance, share: float) -> list[list[int]]:
+            settings = replace(SMALL, drawn_metal=share)
+            rngs = (np.random.default_rng(seed) for seed in range(12))
+            shown = picture(square("radius", 8, 8, 48), *instances)
+            return [view(shown, names, rng, settings, gentle=False).labels.tolist() for rng in rngs]
+
+        both = ("bone", "implant")
+        assert sum(1 in labels for labels in views(both, share=1.0)) > 6
+        assert not any(1 in labels for labels in views(both, share=0.0))
+        assert not any(1 in labels for labels in views(("bone",), share=1.0))
+        assert all(labels.count(1) <= 1 for labels in views(both, square("implant", 20, 20, 16), share=1.0))
 
 
 class TestClasses:

@@ -39,6 +39,8 @@ MASK_CHANNELS = 96
 EDGE_CHANNELS = 32
 METAL_STRIDE = 2
 METAL_CHANNELS = (48, 32)
+METAL_REACHES = (2, 4, 8)
+"""Dilations, in cells of stride 4: a plate is told by its whole length."""
 COARSE_CELLS = 14
 MASK_CELLS = 28
 MARGIN = 0.1
@@ -96,20 +98,26 @@ class MaskHead(nn.Module):
 
 
 class MetalHead(nn.Module):
-    """The map of edges and the picture itself -> logits of metal at stride 2."""
+    """Both maps and the picture itself -> logits of metal at stride 2; what is around is looked at in stride 4."""
 
     def __init__(self) -> None:
         super().__init__()
         wide, narrow = METAL_CHANNELS
-        self.enter = ConvBlock(EDGE_CHANNELS + 1, wide)
+        self.enter = ConvBlock(FINE_CHANNELS, wide)
+        self.around = nn.ModuleList([ConvBlock(wide, wide, dilation=reach) for reach in METAL_REACHES])
+        self.edges = ConvBlock(EDGE_CHANNELS + 1, wide, active=False)
         self.middle = ConvBlock(wide, narrow)
         self.leave = nn.Conv2d(narrow, 1, 1)
         nn.init.constant_(cast(Tensor, self.leave.bias), -4.0)
 
-    def forward(self, edges: Tensor, pixels: Tensor) -> Tensor:
-        """(b, EDGE_CHANNELS, h / 2, w / 2) and (b, 1, h, w) -> (b, 1, h / 2, w / 2)."""
+    def forward(self, fine: Tensor, edges: Tensor, pixels: Tensor) -> Tensor:
+        """(b, FINE_CHANNELS, h / 4, w / 4), (b, EDGE_CHANNELS, h / 2, w / 2), (b, 1, h, w) -> (b, 1, h / 2, w / 2)."""
+        around = self.enter(fine)
+        for layer in self.around:
+            around = around + layer(around)
         small = nn.functional.avg_pool2d(pixels, METAL_STRIDE)
-        return cast(Tensor, self.leave(self.middle(self.enter(torch.cat([edges, small.to(edges.dtype)], 1)))))
+        near = self.edges(torch.cat([edges, small.to(edges.dtype)], 1))
+        return cast(Tensor, self.leave(self.middle(nn.functional.leaky_relu(near + _resized(around, near), 0.1))))
 
 
 def with_margin(boxes_xyxy: Tensor) -> Tensor:
@@ -231,7 +239,7 @@ class BonesCsp(nn.Module):
         """
         if self.metal_head is None:
             raise ValueError("metal is no class of this model")
-        return cast(Tensor, self.metal_head(trunk.edges.detach(), pixels))
+        return cast(Tensor, self.metal_head(trunk.fine.detach(), trunk.edges.detach(), pixels))
 
     def boxes(self, trunk: Trunk) -> tuple[Tensor, Tensor]:
         """(b, n, 4) boxes in model pixels and (b, n, c) class scores in [0, 1], before suppression."""

@@ -20,9 +20,12 @@ EPSILON = 1e-3
 class ConvBlock(nn.Module):
     """Convolution, batch normalisation, leaky ReLU (or none)."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, active: bool = True) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, dilation: int = 1, active: bool = True
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+        padding = dilation * (kernel // 2)
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation=dilation, bias=False)
         self.norm = nn.BatchNorm2d(outputs, eps=EPSILON, momentum=0.03)
         self.active = active
 

@@ -13,6 +13,7 @@ from osteon.datasets.masks import filled
 from osteon.errors import ConfigurationError
 from osteon.training.augment import Affine, Motion, erase, move, random_affine, shade, warp
 from osteon.training.config import BonesSettings
+from osteon.training.drawn_metal import with_metal
 from osteon.training.pictures import Picture
 
 ANATOMY = tuple(label for label in BONES if label != "rib")
@@ -22,6 +23,8 @@ LEAST_AREA_PX = 24
 JITTER = 0.08
 """How far a box's edges are moved for its mask, as a share of its size."""
 MASK_REGIONS = 16
+Truth = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]
+"""Boxes, labels, masks and ignored region; see `BoneView`."""
 
 
 def class_names(classes: str) -> tuple[str, ...]:
@@ -80,9 +83,27 @@ def view(
     affine = random_affine(rng, motion, centre_xy=middle, canvas_px=canvas)
     grey = shade(rng, warp(picture.pixels, affine, canvas), strength=0.4 if gentle else 1.0)
     seen = truth(picture, names, affine, canvas)
+    if not gentle and rng.random() < settings.drawn_metal:
+        grey, seen = _with_metal(grey, seen, names, rng)
     if not gentle and rng.random() < 0.3:
         erase(rng, grey)
     return BoneView(grey, *seen, *_regions(seen[0], rng))
+
+
+def _with_metal(
+    grey: NDArray[np.float32], seen: Truth, names: tuple[str, ...], rng: np.random.Generator
+) -> tuple[NDArray[np.float32], Truth]:
+    """A picture and its truth with a piece of drawn metal, where metal is a class and none is on it."""
+    boxes, labels, masks, ignored = seen
+    metal = class_of(IMPLANT, names)
+    if metal is None or (labels == metal).any():
+        return grey, seen
+    grey, piece = with_metal(grey, masks, rng)
+    if not piece.any():
+        return grey, seen
+    x, y, width, height = cv2.boundingRect(piece)
+    box = np.array([[x, y, x + width, y + height]], np.float32)
+    return grey, (np.vstack([boxes, box]), np.append(labels, metal), np.concatenate([masks, piece[None]]), ignored)
 
 
 def _regions(
@@ -95,9 +116,7 @@ def _regions(
     return moved.astype(np.float32), chosen.astype(np.int64)
 
 
-def truth(
-    picture: Picture, names: tuple[str, ...], affine: Affine, canvas_px: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]:
+def truth(picture: Picture, names: tuple[str, ...], affine: Affine, canvas_px: int) -> Truth:
     """Boxes, labels, masks and ignored region of a picture moved into a canvas; see `BoneView`.
 
     Metal is ignored where it has no class, as in the figures.

@@ -105,7 +105,8 @@ class BonesSettings:
     are letterboxed to `side_px`, turned and scaled at random into a canvas of `canvas_px`; the last `settle_epochs` use
     the whole square and gentle changes. A picture with a class that is on a share f of the pictures is shown
     sqrt(`repeat` / f) times as often, where that is more than once (repeat factor sampling, Gupta et al. 2019).
-    `share` of the training pictures, drawn by the seed, are used: what would fewer outlines give?
+    `share` of the training pictures, drawn by the seed, are used: what would fewer outlines give? Onto `drawn_metal` of
+    the views without metal, where it is a class, metal is drawn.
     """
 
     arch: str = "bones-csp"
@@ -119,6 +120,7 @@ class BonesSettings:
     quarter_turn: float = 0.25
     repeat: float = 0.3
     share: float = 1.0
+    drawn_metal: float = 0.4
 
 
 @dataclass(frozen=True)
