@@ -7,6 +7,7 @@ from typing import Literal
 
 Language = Literal["en", "ru"]
 Third = Literal["proximal", "middle", "distal"]
+Limb = Literal["upper", "lower"]
 Colour = tuple[int, int, int]
 """Red, green, blue, 0 to 255."""
 
@@ -28,6 +29,7 @@ class BoneName:
         proximal: labels of the bones beyond its proximal end (a clavicle's: its sternal end).
         distal: labels of the bones beyond its distal end.
         slenderness: least length to width of a complete one; a shorter mask is a part of it.
+        limb: that it is of, its girdle included; None: of either, or of the trunk.
     """
 
     en: str
@@ -37,14 +39,17 @@ class BoneName:
     proximal: frozenset[str] = frozenset()
     distal: frozenset[str] = frozenset()
     slenderness: float = 0.0
+    limb: Limb | None = None
 
     def name(self, language: Language) -> str:
         """The name in a language."""
         return self.en if language == "en" else self.ru
 
 
-def _long(en: str, ru: str, colour: Colour, *, proximal: str, distal: str, slenderness: float) -> BoneName:
-    return BoneName(en, ru, colour, True, frozenset(proximal.split()), frozenset(distal.split()), slenderness)
+def _long(
+    en: str, ru: str, colour: Colour, *, proximal: str, distal: str, slenderness: float, limb: Limb | None = None
+) -> BoneName:
+    return BoneName(en, ru, colour, True, frozenset(proximal.split()), frozenset(distal.split()), slenderness, limb)
 
 
 _HAND = "carpals metacarpal phalanx"
@@ -59,10 +64,15 @@ BONES: Mapping[str, BoneName] = MappingProxyType(
             proximal="scapula clavicle",
             distal="radius ulna",
             slenderness=7.0,
+            limb="upper",
         ),
-        "radius": _long("radius", "лучевая кость", (80, 200, 255), proximal="humerus", distal=_HAND, slenderness=9.0),
-        "ulna": _long("ulna", "локтевая кость", (255, 105, 180), proximal="humerus", distal=_HAND, slenderness=9.5),
-        "carpals": BoneName("carpal bones", "кости запястья", (255, 215, 0)),
+        "radius": _long(
+            "radius", "лучевая кость", (80, 200, 255), proximal="humerus", distal=_HAND, slenderness=9.0, limb="upper"
+        ),
+        "ulna": _long(
+            "ulna", "локтевая кость", (255, 105, 180), proximal="humerus", distal=_HAND, slenderness=9.5, limb="upper"
+        ),
+        "carpals": BoneName("carpal bones", "кости запястья", (255, 215, 0), limb="upper"),
         "metacarpal": _long(
             "metacarpal",
             "пястная кость",
@@ -70,6 +80,7 @@ BONES: Mapping[str, BoneName] = MappingProxyType(
             proximal="carpals radius ulna",
             distal="phalanx",
             slenderness=2.4,
+            limb="upper",
         ),
         "phalanx": _long(
             "phalanx",
@@ -86,17 +97,30 @@ BONES: Mapping[str, BoneName] = MappingProxyType(
             proximal="pelvis",
             distal="tibia fibula patella",
             slenderness=6.5,
+            limb="lower",
         ),
         "tibia": _long(
-            "tibia", "большеберцовая кость", (64, 224, 208), proximal="femur patella", distal=_FOOT, slenderness=6.5
+            "tibia",
+            "большеберцовая кость",
+            (64, 224, 208),
+            proximal="femur patella",
+            distal=_FOOT,
+            slenderness=6.5,
+            limb="lower",
         ),
         "fibula": _long(
-            "fibula", "малоберцовая кость", (255, 182, 40), proximal="femur patella", distal=_FOOT, slenderness=11.0
+            "fibula",
+            "малоберцовая кость",
+            (255, 182, 40),
+            proximal="femur patella",
+            distal=_FOOT,
+            slenderness=11.0,
+            limb="lower",
         ),
-        "patella": BoneName("patella", "надколенник", (154, 205, 50)),
-        "talus": BoneName("talus", "таранная кость", (135, 160, 255)),
-        "calcaneus": BoneName("calcaneus", "пяточная кость", (240, 128, 128)),
-        "tarsals": BoneName("tarsal bones", "кости предплюсны", (240, 230, 140)),
+        "patella": BoneName("patella", "надколенник", (154, 205, 50), limb="lower"),
+        "talus": BoneName("talus", "таранная кость", (135, 160, 255), limb="lower"),
+        "calcaneus": BoneName("calcaneus", "пяточная кость", (240, 128, 128), limb="lower"),
+        "tarsals": BoneName("tarsal bones", "кости предплюсны", (240, 230, 140), limb="lower"),
         "metatarsal": _long(
             "metatarsal",
             "плюсневая кость",
@@ -104,13 +128,20 @@ BONES: Mapping[str, BoneName] = MappingProxyType(
             proximal="tarsals talus calcaneus tibia fibula",
             distal="phalanx",
             slenderness=2.4,
+            limb="lower",
         ),
-        "pelvis": BoneName("pelvic bone", "тазовая кость", (100, 149, 237)),
-        "sacrum": BoneName("sacrum", "крестец", (218, 112, 214)),
+        "pelvis": BoneName("pelvic bone", "тазовая кость", (100, 149, 237), limb="lower"),
+        "sacrum": BoneName("sacrum", "крестец", (218, 112, 214), limb="lower"),
         "spine": BoneName("spine", "позвоночник", (210, 180, 140)),
-        "scapula": BoneName("scapula", "лопатка", (60, 220, 120)),
+        "scapula": BoneName("scapula", "лопатка", (60, 220, 120), limb="upper"),
         "clavicle": _long(
-            "clavicle", "ключица", (255, 99, 160), proximal="spine", distal="scapula humerus", slenderness=4.5
+            "clavicle",
+            "ключица",
+            (255, 99, 160),
+            proximal="spine",
+            distal="scapula humerus",
+            slenderness=4.5,
+            limb="upper",
         ),
         "rib": BoneName("rib", "ребро", (176, 196, 222)),
         BONE: BoneName("bone", "кость", (0, 190, 200)),

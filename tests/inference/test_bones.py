@@ -135,19 +135,33 @@ class TestBones:
         metal = np.zeros((32, 32), np.float32)
         metal[4:8, 6:12], metal[2:9, 18:20] = 0.9, 0.7
         nothing = [np.zeros(shape, np.float32) for shape in ((0, 4), 0, 0, (0, 4, 4))]
-        long, short = bones(Said(*nothing, metal), placement, names=NAMES, min_score=0.3)
+        long, short = bones(Said(*nothing, metal=metal), placement, names=NAMES, min_score=0.3)
         assert long.score > short.score > 0.5
         scale = 2 / placement.scale
         for bone, (x0, y0, x1, y1) in ((long, (6, 4, 12, 8)), (short, (18, 2, 20, 9))):
             assert bone.label == IMPLANT
             np.testing.assert_allclose(bone.box_xyxy_px, np.array([x0, y0, x1, y1]) * scale, atol=scale)
             assert bone.area_px == pytest.approx((x1 - x0) * (y1 - y0) * scale**2, rel=0.3)
-        (sure,) = bones(Said(*nothing, metal), placement, names=NAMES, min_score=0.75)
+        (sure,) = bones(Said(*nothing, metal=metal), placement, names=NAMES, min_score=0.75)
         assert sure.box_xyxy_px == long.box_xyxy_px
         large = Placement.fit(2000, 2000, side_px=2000)
         dot = np.zeros((1000, 1000), np.float32)
         dot[500:504, 500:503] = 1
-        assert bones(Said(*nothing, dot), large, names=NAMES, min_score=0.3) == ()
+        assert bones(Said(*nothing, metal=dot), large, names=NAMES, min_score=0.3) == ()
+
+    def test_bones_are_named_in_company(self) -> None:
+        """Alone it looks more like a humerus; beside bones of a foot it is a tibia. Metal stays metal."""
+        names = ("humerus", "tibia", "talus", "calcaneus", IMPLANT)
+        boxes = np.array([[2, 2, 12, 12], [14, 2, 24, 12], [26, 2, 36, 12], [2, 20, 20, 36]], np.float32)
+        scores, labels = np.array([0.9, 0.8, 0.7, 0.6], np.float32), np.array([0, 4, 2, 3], np.float32)
+        odds = np.array([[0.5, 0.4, 0.1, 0], [1, 0, 0, 0], [0, 0, 0.9, 0.1], [0, 0.1, 0, 0.9]], np.float32)
+        said = Said(boxes, scores, labels, np.ones((4, 4, 4), np.float32), odds)
+        square = Placement.fit(40, 36, side_px=40)
+        found = bones(said, square, names=names, min_score=0.5)
+        assert [bone.label for bone in found] == ["tibia", IMPLANT, "talus", "calcaneus"]
+        alone = bones(said._replace(odds=None), square, names=names, min_score=0.5)
+        assert [bone.label for bone in alone] == ["humerus", IMPLANT, "talus", "calcaneus"]
+        assert [bone.box_xyxy_px for bone in alone] == [bone.box_xyxy_px for bone in found]
 
     def test_map_of_metal_takes_the_place_of_its_boxes(self) -> None:
         boxes, names = [[2, 2, 20, 20], [2, 20, 20, 36]], ("radius", IMPLANT)
@@ -155,7 +169,7 @@ class TestBones:
         masks, square = np.ones((2, 4, 4), np.float32), Placement.fit(40, 36, side_px=40)
         metal = np.zeros((20, 20), np.float32)
         without, with_map = (
-            bones(Said(*arrays, masks, said), square, names=names, min_score=0.5) for said in (None, metal)
+            bones(Said(*arrays, masks, metal=said), square, names=names, min_score=0.5) for said in (None, metal)
         )
         assert [bone.label for bone in without] == ["radius", IMPLANT]
         assert [bone.label for bone in with_map] == ["radius"]

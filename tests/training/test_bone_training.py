@@ -477,9 +477,10 @@ class TestExport:
         pictures = [np.random.default_rng(i).random((96, 96), np.float32) for i in range(3)]
         largest = bones_parity(talkative, exported, pictures).largest
         assert largest["boxes"] < 1e-2 and largest["scores"] < 1e-4 and largest["masks"] < 1e-3
-        assert largest["metal"] < 1e-4
-        boxes, scores, labels, masks, metal = Session(exported, task="bones").run(pictures[0])
+        assert largest["metal"] < 1e-4 and largest["odds"] < 1e-4
+        boxes, scores, labels, masks, odds, metal = Session(exported, task="bones").run(pictures[0])
         assert metal.shape == (48, 48)
+        assert odds.shape == (len(boxes), 2) and odds.sum(1) == pytest.approx(np.ones(len(boxes)), abs=1e-5)
         assert 5 < len(boxes) == len(scores) == len(labels) == len(masks) <= MOST_INSTANCES
         assert (np.diff(scores) <= 0).all()
         assert set(labels.tolist()) <= {0.0, 1.0, 2.0}
@@ -496,7 +497,7 @@ class TestExport:
             value.CopyFrom(numpy_helper.from_array(np.full(2, -50, np.float32), value.name))
         onnx.save(model, str(tmp_path / "quiet.onnx"))
         answers = Session(tmp_path / "quiet.onnx", task="bones").run(np.zeros((96, 96), np.float32))
-        assert [answer.shape for answer in answers] == [(0, 4), (0,), (0,), (0, 28, 28), (48, 48)]
+        assert [answer.shape for answer in answers] == [(0, 4), (0,), (0,), (0, 28, 28), (0, 2), (48, 48)]
 
     def test_release_measures_and_chooses_the_cut(
         self, data: tuple[Manifest, Split], trained: tuple[Path, Checkpoint], tmp_path: Path

@@ -6,6 +6,7 @@ is by that map alone.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
@@ -18,6 +19,7 @@ from osteon.errors import ModelMismatch
 from osteon.findings import Bone
 from osteon.geometry import Boxes, Placement
 from osteon.inference.card import Card
+from osteon.inference.naming import named
 
 MASK_THRESHOLD = 0.5
 SAME_IOU = 0.5
@@ -58,6 +60,8 @@ class Said(NamedTuple):
         scores: (n,) in [0, 1].
         labels: (n,) index into the card's labels.
         masks: (n, m, m) probabilities; cell (i, j) covers the box's part (j / m .. (j + 1) / m, i / m .. (i + 1) / m).
+        odds: (n, c) probabilities of the names of bones, the card's labels but metal, each bone seen alone; None: the
+            labels stand.
         metal: (k, k) probabilities of metal all over the model's square; None: the boxes alone tell of metal.
     """
 
@@ -65,6 +69,7 @@ class Said(NamedTuple):
     scores: NDArray[np.float32]
     labels: NDArray[np.float32]
     masks: NDArray[np.float32]
+    odds: NDArray[np.float32] | None = None
     metal: NDArray[np.float32] | None = None
 
 
@@ -72,7 +77,8 @@ def bones(said: Said, placement: Placement, *, names: Sequence[str], min_score: 
     """The bones of one picture, best score first; those without a pixel on the picture are left out, and doubles.
 
     Two objects are one where their masks' IoU is over `SAME_IOU`, whatever their labels: the better score stays. Metal
-    lies on bone and is no double of it; where there is a map of it, boxes of metal count for nothing.
+    lies on bone and is no double of it; where there is a map of it, boxes of metal count for nothing. Bones are named
+    in each other's company, see `naming`.
 
     Args:
         said: by the model, `Said(*session.run(pixels))`.
@@ -84,19 +90,19 @@ def bones(said: Said, placement: Placement, *, names: Sequence[str], min_score: 
         ModelMismatch: a label that has no name.
     """
     found = _of_boxes(said, placement, names, min_score)
-    if said.metal is None:
-        return tuple(found)
-    metal = metal_objects(said.metal, placement, min_score=min_score)
-    both = [bone for bone in found if bone.label != IMPLANT] + metal
-    return tuple(sorted(both, key=lambda bone: -bone.score))
+    if said.metal is not None:
+        metal = metal_objects(said.metal, placement, min_score=min_score)
+        found = sorted([bone for bone in found if bone.label != IMPLANT] + metal, key=lambda bone: -bone.score)
+    return tuple(found)
 
 
 def _of_boxes(said: Said, placement: Placement, names: Sequence[str], min_score: float) -> list[Bone]:
-    boxes, scores, labels, masks, _ = said
+    boxes, scores, masks = said.boxes, said.scores, said.masks
     likely = np.flatnonzero(scores >= min_score)
     likely = likely[np.argsort(-scores[likely], kind="stable")]
     in_image = placement.to_image_unclipped(boxes)
     found: list[Bone] = []
+    rows: list[int] = []
     for index in likely:
         mask, (left, top) = pasted(masks[index], in_image[index], placement.height_px, placement.width_px)
         if (around := box_of_mask(mask)) is None:
@@ -104,10 +110,21 @@ def _of_boxes(said: Said, placement: Placement, names: Sequence[str], min_score:
         x0, y0, x1, y1 = (int(value) for value in around)
         box = (float(left + x0), float(top + y0), float(left + x1), float(top + y1))
         corner = (left + x0, top + y0)
-        bone = Bone(_name(labels[index], names), float(scores[index]), box, corner, mask[y0:y1, x0:x1])
+        bone = Bone(_name(said.labels[index], names), float(scores[index]), box, corner, mask[y0:y1, x0:x1])
         if not any(_same(bone, other) for other in found):
             found.append(bone)
-    return found
+            rows.append(int(index))
+    return found if said.odds is None else _renamed(found, said.odds[rows], names)
+
+
+def _renamed(found: Sequence[Bone], odds: NDArray[np.float32], names: Sequence[str]) -> list[Bone]:
+    """The same objects, best score first, bones under the names that they have together."""
+    bones_at = [i for i, bone in enumerate(found) if bone.label != IMPLANT]
+    scores = np.array([found[i].score for i in bones_at], np.float32)
+    renamed = list(found)
+    for i, name in zip(bones_at, named(odds[bones_at], scores, names[: odds.shape[1]]), strict=True):
+        renamed[i] = replace(found[i], label=name)
+    return renamed
 
 
 def metal_objects(

@@ -260,7 +260,8 @@ class BonesCsp(nn.Module):
             if len(kept):
                 regions = regions_of(trunk.fine[i : i + 1], trunk.edges[i : i + 1], places)
                 masks = self.mask_head(*regions, labels[kept]).float().sigmoid()
-            found.append(Instances(places, scores[kept], labels[kept], masks, metal[i]))
+            odds = trunk.points.names[i][kept].float().softmax(-1)
+            found.append(Instances(places, scores[kept], labels[kept], masks, odds, metal[i]))
         return found
 
     def load_nanodet(self, weights: dict[str, Tensor]) -> None:

@@ -22,6 +22,7 @@ class Instances(NamedTuple):
         scores: (n,) in [0, 1].
         labels: (n,) indices of classes.
         masks: (n, m, m) probabilities; cell (i, j) covers its share of the box.
+        odds: (n, bone classes) probabilities of the names of bones, where the model tells them apart.
         metal: (h, w) probabilities of metal, the whole picture's, where the model has such a map.
     """
 
@@ -29,6 +30,7 @@ class Instances(NamedTuple):
     scores: Tensor
     labels: Tensor
     masks: Tensor
+    odds: Tensor | None = None
     metal: Tensor | None = None
 
 

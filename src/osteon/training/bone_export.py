@@ -25,20 +25,24 @@ _BESIDE = 1e6
 
 
 class FirstStage(nn.Module):
-    """Picture -> boxes, their best score and class, the scores by class, the maps for masks, and metal's."""
+    """Picture -> boxes, their best score, class and names, the scores by class, the maps for masks, and metal's."""
 
     def __init__(self, model: BonesCsp) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """(1, 1, side, side) -> (1, n, 4), (n,), (n,) float labels, (1, c, n) zero but for the best class, the maps."""
+        """(1, 1, side, side) -> (1, n, 4), (n,), (n,) float labels, (1, c, n) zero but for the best class, maps, names.
+
+        Names are (n, bone classes) probabilities.
+        """
         trunk: Trunk = self.model(pixels)
         boxes, by_class = self.model.boxes(trunk)
         scores, labels = best_class(by_class[0])
         classes = torch.arange(by_class.shape[2])
         alone = torch.where(labels[None] == classes[:, None], scores[None], torch.zeros(()))
-        said = (boxes, scores, labels.float(), alone[None], trunk.fine, trunk.edges)
+        odds = trunk.points.names[0].softmax(-1)
+        said = (boxes, scores, labels.float(), alone[None], trunk.fine, trunk.edges, odds)
         return said if self.model.metal_head is None else (*said, self.model.metal(trunk, pixels)[:, 0].sigmoid())
 
 
@@ -59,15 +63,15 @@ def export_bones(model: BonesCsp, path: Path, card: Card) -> None:
     """Write the model, in evaluation mode, as ONNX with its card inside.
 
     Outputs: `boxes` (1, n, 4) what the masks cover, in model pixels, `scores` (1, n), `labels` (1, n) index into the
-    card's labels, `masks` (1, n, m, m) probabilities; best first, n may be 0. Where metal is a class, `metal`
-    (1, side / 2, side / 2) probabilities.
+    card's labels, `masks` (1, n, m, m) probabilities, `odds` (1, n, bone classes) probabilities of names; best first, n
+    may be 0. Where metal is a class, `metal` (1, side / 2, side / 2) probabilities.
     """
     model = model.eval()
     pixels = torch.rand(1, 1, card.side_px, card.side_px)
     with torch.inference_mode():
         trunk = model(pixels)
         maps = (trunk.fine.clone(), trunk.edges.clone())
-    names = ["all_boxes", "all_scores", "all_labels", "by_class", "fine", "edges"]
+    names = ["all_boxes", "all_scores", "all_labels", "by_class", "fine", "edges", "all_odds"]
     if model.metal_head is not None:
         names.append(METAL)
     first = _exported(FirstStage(model), (pixels,), ["pixels"], names, None)
@@ -115,6 +119,7 @@ def _joined(first: onnx.ModelProto, second: onnx.ModelProto) -> onnx.ModelProto:
             helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, "n"]),
             helper.make_tensor_value_info("labels", TensorProto.FLOAT, [1, "n"]),
             helper.make_tensor_value_info("masks", TensorProto.FLOAT, [1, "n", MASK_CELLS, MASK_CELLS]),
+            helper.make_tensor_value_info("odds", TensorProto.FLOAT, [1, "n", None]),
             *(output for output in first.graph.output if output.name == METAL),
         ],
         [*first.graph.initializer, *second.graph.initializer, *constants],
@@ -146,6 +151,7 @@ def _choice() -> tuple[list[onnx.TensorProto], list[onnx.NodeProto]]:
         node("Gather", ["boxes_2d", "survivor"], ["survivor_boxes"]),
         node("Gather", ["all_scores", "survivor"], ["survivor_scores"]),
         node("Gather", ["all_labels", "survivor"], ["survivor_labels"]),
+        node("Gather", ["all_odds", "survivor"], ["survivor_odds"]),
         node("Concat", ["survivor_boxes", "beside"], ["some_boxes"], axis=0),
         node("Concat", ["survivor_scores", "nothing"], ["some_scores"], axis=0),
         node("Unsqueeze", ["some_boxes", "axis0"], ["some_boxes_3d"]),
@@ -155,6 +161,7 @@ def _choice() -> tuple[list[onnx.TensorProto], list[onnx.NodeProto]]:
         node("Gather", ["survivor_boxes", "keep"], ["final_boxes"]),
         node("Gather", ["survivor_scores", "keep"], ["final_scores"]),
         node("Gather", ["survivor_labels", "keep"], ["final_labels"]),
+        node("Gather", ["survivor_odds", "keep"], ["final_odds"]),
         node("Concat", ["final_boxes", "beside"], ["masks/boxes"], axis=0),
         node("Concat", ["final_labels", "nothing"], ["masks/labels"], axis=0),
         node("Identity", ["fine"], ["masks/fine"]),
@@ -172,4 +179,5 @@ def _ending() -> list[onnx.NodeProto]:
         node("Unsqueeze", ["final_scores", "axis0"], ["scores"]),
         node("Unsqueeze", ["final_labels", "axis0"], ["labels"]),
         node("Unsqueeze", ["final_masks", "axis0"], ["masks"]),
+        node("Unsqueeze", ["final_odds", "axis0"], ["odds"]),
     ]

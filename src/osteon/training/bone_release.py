@@ -27,7 +27,7 @@ from osteon.training.checkpoint import Checkpoint
 from osteon.training.export import Parity, Square, write_card
 
 EXPORTED = "bones-csp"
-TOLERANCE = {"boxes": 0.05, "scores": 1e-3, "masks": 5e-3, "metal": 5e-3}
+TOLERANCE = {"boxes": 0.05, "scores": 1e-3, "masks": 5e-3, "odds": 5e-3, "metal": 5e-3}
 """Largest allowed difference of torch and ONNX Runtime: model pixels, and probabilities."""
 LEAST_SCORE = 0.06
 """Objects next to the model's own least score may be there for one and not for the other."""
@@ -119,7 +119,7 @@ def bones_parity(model: BonesCsp, path: Path, squares: Sequence[Square]) -> Pari
         said = model.instances(torch.from_numpy(square)[None, None])[0]
         mine = [value.numpy() for value in said if value is not None]
         theirs = session.run(square)
-        for ours, other in zip(mine[4:], theirs[4:], strict=True):
+        for ours, other in zip(mine[5:], theirs[5:], strict=True):
             largest["metal"] = max(largest["metal"], float(np.abs(ours - other).max()))
         sure = [np.flatnonzero(each[1] > LEAST_SCORE) for each in (mine, theirs)]
         if len(sure[0]) != len(sure[1]):
@@ -129,7 +129,7 @@ def bones_parity(model: BonesCsp, path: Path, squares: Sequence[Square]) -> Pari
             continue
         pairs = iou(np.asarray(mine[0][sure[0]], np.float32), np.asarray(theirs[0][sure[1]], np.float32))
         other = sure[1][pairs.argmax(axis=1)]
-        for name, index in (("boxes", 0), ("scores", 1), ("masks", 3)):
+        for name, index in (("boxes", 0), ("scores", 1), ("masks", 3), ("odds", 4)):
             distance = np.abs(mine[index][sure[0]] - theirs[index][other])
             largest[name] = max(largest[name], float(distance.max()))
     return Parity(len(squares), largest)

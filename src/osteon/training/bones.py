@@ -158,6 +158,6 @@ def find_bones(
         pixels = torch.from_numpy(picture.square())[None, None].to(where)
         with torch.autocast(where.type, dtype=torch.bfloat16):
             said: Instances = model.instances(pixels.contiguous(memory_format=torch.channels_last))[0]  # type: ignore[operator]
-        arrays = Said(*(value.float().cpu().numpy() for value in said if value is not None))
-        found.append(bones(arrays, picture.placement, names=names, min_score=min_score))
+        arrays: list[Any] = [None if value is None else value.float().cpu().numpy() for value in said]
+        found.append(bones(Said(*arrays), picture.placement, names=names, min_score=min_score))
     return found
