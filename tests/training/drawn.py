@@ -38,7 +38,11 @@ def split(cases: list[Case], train: list[int]) -> Split:
 
 def _written(folder: Path, case: Case, pixels: np.ndarray) -> Case:
     path = folder / case.name
-    path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    content = cv2.imencode(".png", pixels)[1].tobytes()
+    if (
+        not path.is_file() or path.read_bytes() != content
+    ):  # another process may be reading it: left alone if it is right
+        path.write_bytes(content)
     return replace(case, path=path)
 
 
