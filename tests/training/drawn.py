@@ -39,9 +39,7 @@ def split(cases: list[Case], train: list[int]) -> Split:
 def _written(folder: Path, case: Case, pixels: np.ndarray) -> Case:
     path = folder / case.name
     content = cv2.imencode(".png", pixels)[1].tobytes()
-    if (
-        not path.is_file() or path.read_bytes() != content
-    ):  # another process may be reading it: left alone if it is right
+    if not path.is_file() or path.read_bytes() != content:  # another process may be reading it
         path.write_bytes(content)
     return replace(case, path=path)
 
