@@ -23,6 +23,19 @@ def test_letterbox_pads_right_and_below_with_black(height: int, width: int, side
     assert not boxed.pixels[:, boxed.placement.placed_width_px :].any()
 
 
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 256), st.integers(0, 99))
+def test_stretching_is_to_the_last_bit_that_of_percentiles(height: int, width: int, levels: int, seed: int) -> None:
+    image = np.random.default_rng(seed).integers(0, levels, (height, width), np.uint8)
+    low, high = np.percentile(image, (0.5, 99.5))
+    expected = np.zeros(image.shape, np.float32)
+    if high > low:
+        expected = np.clip((image.astype(np.float32) - np.float32(low)) / np.float32(high - low), 0, 1)
+    np.testing.assert_array_equal(stretch(image), expected)
+    np.testing.assert_array_equal(
+        stretch(np.tile(image, (1, 2))[:, ::2][:, : (width + 1) // 2]), stretch(image[:, ::2])
+    )
+
+
 def test_the_image_lies_upper_left() -> None:
     image = np.zeros((40, 20), np.uint8)
     image[:10, :10] = 255
