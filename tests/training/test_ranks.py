@@ -125,6 +125,17 @@ def test_the_first_writes_one_history_and_one_checkpoint(both: Path) -> None:
     assert {file.name for file in (both / "run").iterdir()} == {"best.pt", "last.pt", "history.jsonl"}
 
 
+def test_processes_that_read_other_pictures_are_refused_before_one_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from osteon.training import ranks
+
+    task = DetectorTask([], [], settings=drawn.DETECTOR, loop=LoopSettings(), split_hash="", pretrained=False)
+    monkeypatch.setattr(ranks, "gathered", lambda value: [value, value + 1])
+    with pytest.raises(ConfigurationError, match="1 and 2 batches in the 2 processes"):
+        Training(torch.nn.Conv2d(1, 1, 1), task, LoopSettings(), tmp_path)
+
+
 def test_more_processes_than_batches_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from osteon.training import ranks
 

@@ -146,8 +146,14 @@ class Training(Generic[Batch]):
         """Prepare a training.
 
         Raises:
-            ConfigurationError: an epoch has fewer batches than there are processes.
+            ConfigurationError: an epoch has fewer batches than there are processes, or not as many in each.
         """
+        batches = ranks.gathered(task.steps())
+        if len(set(batches)) > 1:
+            raise ConfigurationError(
+                f"an epoch has {' and '.join(map(str, batches))} batches in the {len(batches)} processes",
+                hint="some read fewer pictures: put the data where all can read them",
+            )
         if task.steps() < ranks.count():
             raise ConfigurationError(
                 f"an epoch has {task.steps()} batches, fewer than the {ranks.count()} processes",
