@@ -85,6 +85,41 @@ class TestSchema:
             thread.join()
         assert revisions == ["0003"] * 4
 
+    @pytest.mark.parametrize(("code", "tries"), [(sqlite3.SQLITE_BUSY, 3), (sqlite3.SQLITE_READONLY, 1)])
+    def test_waits_for_another_process_that_turns_on_the_log(
+        self, code: int, tries: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """SQLite says at once that it is busy; anything else is no reason to wait."""
+        monkeypatch.setattr(database.time, "sleep", lambda _seconds: None)
+        asked = []
+
+        class Refusing:
+            def execute(self, statement: str) -> None:
+                asked.append(statement)
+                if len(asked) < 3:
+                    error = sqlite3.OperationalError("refused")
+                    error.sqlite_errorcode = code
+                    raise error
+
+        if code == sqlite3.SQLITE_BUSY:
+            database._log_ahead(Refusing())
+        else:
+            with pytest.raises(sqlite3.OperationalError):
+                database._log_ahead(Refusing())
+        assert asked == ["PRAGMA journal_mode=WAL"] * tries
+
+    def test_does_not_wait_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(database, "_PATIENCE_SECONDS", -1.0)
+
+        class Busy:
+            def execute(self, statement: str) -> None:
+                error = sqlite3.OperationalError("database is locked")
+                error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+                raise error
+
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            database._log_ahead(Busy())
+
     def test_command_upgrades(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("OSTEON_DATA_DIR", str(settings.data_dir))
         monkeypatch.setenv("OSTEON_DATABASE_URL", settings.database_url)

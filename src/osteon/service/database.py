@@ -1,6 +1,7 @@
 """The database: SQLite in the data folder, or PostgreSQL; brought to the current schema when it is opened."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from osteon.errors import ConfigurationError, MissingExtra
 FILE = "osteon.sqlite3"
 FIRST_REVISION = "0001"
 _HOLD_SECONDS = 10.0
+_PATIENCE_SECONDS = 30.0
+"""How long SQLite waits for another writer."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 # Numbers of advisory locks on PostgreSQL; SQLite has one writer at a time anyway.
@@ -182,13 +185,27 @@ def _cleaned(value: Any) -> Any:
     return type(value)(map(_cleaned, value)) if type(value) in (list, tuple) else value
 
 
+def _log_ahead(connection: sqlite3.Connection) -> None:
+    """Turn on the write-ahead log. SQLite does not wait where another process does so at the same moment; this does."""
+    last = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > last:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
 def _sqlite(url: str) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": 30}, hide_parameters=True)
+    engine = create_engine(url, connect_args={"timeout": _PATIENCE_SECONDS}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions begin below, and hold changes of the schema too
-        connection.execute("PRAGMA journal_mode=WAL")
+        _log_ahead(connection)
         connection.create_function("lower", 1, _lower, deterministic=True)  # SQLite's own knows Latin letters only
 
     @event.listens_for(engine, "begin")
