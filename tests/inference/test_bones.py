@@ -162,6 +162,8 @@ class TestBones:
         alone = bones(said._replace(odds=None), square, names=names, min_score=0.5)
         assert [bone.label for bone in alone] == ["humerus", IMPLANT, "talus", "calcaneus"]
         assert [bone.box_xyxy_px for bone in alone] == [bone.box_xyxy_px for bone in found]
+        (first,) = bones(said, square, names=names, min_score=0.85)
+        assert first.label == "tibia", "what is not shown tells all the same"
 
     def test_map_of_metal_takes_the_place_of_its_boxes(self) -> None:
         boxes, names = [[2, 2, 20, 20], [2, 20, 20, 36]], ("radius", IMPLANT)

@@ -19,7 +19,7 @@ from osteon.errors import ModelMismatch
 from osteon.findings import Bone
 from osteon.geometry import Boxes, Placement
 from osteon.inference.card import Card
-from osteon.inference.naming import named
+from osteon.inference.naming import LEAST_EVIDENCE, named
 
 MASK_THRESHOLD = 0.5
 SAME_IOU = 0.5
@@ -89,20 +89,24 @@ def bones(said: Said, placement: Placement, *, names: Sequence[str], min_score: 
     Raises:
         ModelMismatch: a label that has no name.
     """
-    found = _of_boxes(said, placement, names, min_score)
+    if said.odds is None:
+        found = [bone for bone, _ in _of_boxes(said, placement, names, min_score)]
+    else:  # the same names, whatever the least score
+        all_told = _of_boxes(said, placement, names, min(min_score, LEAST_EVIDENCE))
+        found = [bone for bone in _renamed(all_told, said.odds, names) if bone.score >= min_score]
     if said.metal is not None:
         metal = metal_objects(said.metal, placement, min_score=min_score)
         found = sorted([bone for bone in found if bone.label != IMPLANT] + metal, key=lambda bone: -bone.score)
     return tuple(found)
 
 
-def _of_boxes(said: Said, placement: Placement, names: Sequence[str], min_score: float) -> list[Bone]:
+def _of_boxes(said: Said, placement: Placement, names: Sequence[str], min_score: float) -> list[tuple[Bone, int]]:
+    """The objects, best score first, each with its row."""
     boxes, scores, masks = said.boxes, said.scores, said.masks
     likely = np.flatnonzero(scores >= min_score)
     likely = likely[np.argsort(-scores[likely], kind="stable")]
     in_image = placement.to_image_unclipped(boxes)
-    found: list[Bone] = []
-    rows: list[int] = []
+    found: list[tuple[Bone, int]] = []
     for index in likely:
         mask, (left, top) = pasted(masks[index], in_image[index], placement.height_px, placement.width_px)
         if (around := box_of_mask(mask)) is None:
@@ -111,20 +115,17 @@ def _of_boxes(said: Said, placement: Placement, names: Sequence[str], min_score:
         box = (float(left + x0), float(top + y0), float(left + x1), float(top + y1))
         corner = (left + x0, top + y0)
         bone = Bone(_name(said.labels[index], names), float(scores[index]), box, corner, mask[y0:y1, x0:x1])
-        if not any(_same(bone, other) for other in found):
-            found.append(bone)
-            rows.append(int(index))
-    return found if said.odds is None else _renamed(found, said.odds[rows], names)
+        if not any(_same(bone, other) for other, _ in found):
+            found.append((bone, int(index)))
+    return found
 
 
-def _renamed(found: Sequence[Bone], odds: NDArray[np.float32], names: Sequence[str]) -> list[Bone]:
-    """The same objects, best score first, bones under the names that they have together."""
-    bones_at = [i for i, bone in enumerate(found) if bone.label != IMPLANT]
-    scores = np.array([found[i].score for i in bones_at], np.float32)
-    renamed = list(found)
-    for i, name in zip(bones_at, named(odds[bones_at], scores, names[: odds.shape[1]]), strict=True):
-        renamed[i] = replace(found[i], label=name)
-    return renamed
+def _renamed(found: Sequence[tuple[Bone, int]], odds: NDArray[np.float32], names: Sequence[str]) -> list[Bone]:
+    """The same objects in the same order, bones under the names that they have together."""
+    of_bones = [row for bone, row in found if bone.label != IMPLANT]
+    scores = np.array([bone.score for bone, _ in found if bone.label != IMPLANT], np.float32)
+    told = iter(named(odds[of_bones], scores, names[: odds.shape[1]]))
+    return [bone if bone.label == IMPLANT else replace(bone, label=next(told)) for bone, _ in found]
 
 
 def metal_objects(
