@@ -176,6 +176,25 @@ class TestBones:
         assert [bone.label for bone in without] == ["radius", IMPLANT]
         assert [bone.label for bone in with_map] == ["radius"]
 
+    def test_one_that_shows_bone_nobody_else_has_is_believed_more(self) -> None:
+        """Half of the first is beside the bone, the second is a part of the first, the third is all new bone."""
+        boxes = np.array([[0, 0, 40, 20], [4, 0, 24, 20], [0, 20, 40, 40]], np.float32)
+        arrays = (boxes, np.array([0.9, 0.8, 0.4], np.float32), np.zeros(3, np.float32))
+        square, masks = Placement.fit(40, 40, side_px=40), np.ones((3, 4, 4), np.float32)
+        map_of_bone = np.full((10, 10), 1.0, np.float32)
+        map_of_bone[:5, 5:] = 0
+        said = Said(*arrays, masks, bone=map_of_bone)
+        found = bones(said, square, names=("radius",), min_score=0.1)
+        scores = {bone.box_xyxy_px: bone.score for bone in found}
+        assert [bone.score for bone in found] == sorted(scores.values(), reverse=True)
+        assert scores[0, 20, 40, 40] == pytest.approx(0.4**0.5, abs=0.02)
+        assert scores[0, 0, 40, 20] == pytest.approx(0.45**0.5, abs=0.02)
+        assert (4, 0, 24, 20) not in scores, "it adds nothing"
+        few = bones(said, square, names=("radius",), min_score=0.65)
+        assert [bone.box_xyxy_px for bone in few] == [(0, 0, 40, 20)], "the same scores, whatever the least one"
+        metal = bones(said, square, names=("radius", IMPLANT)[1:], min_score=0.1)
+        assert [bone.score for bone in metal] == pytest.approx([0.9, 0.8, 0.4]), "metal lies on bone"
+
     def test_box_is_that_of_the_pixels(self) -> None:
         """A model's mask covers more than the object."""
         cells = np.zeros((1, 4, 4), np.float32)

@@ -477,9 +477,11 @@ class TestExport:
         pictures = [np.random.default_rng(i).random((96, 96), np.float32) for i in range(3)]
         largest = bones_parity(talkative, exported, pictures).largest
         assert largest["boxes"] < 1e-2 and largest["scores"] < 1e-4 and largest["masks"] < 1e-3
-        assert largest["metal"] < 1e-4 and largest["odds"] < 1e-4
-        boxes, scores, labels, masks, odds, metal = Session(exported, task="bones").run(pictures[0])
-        assert metal.shape == (48, 48)
+        assert largest["metal"] < 1e-4 and largest["odds"] < 1e-4 and largest["bone"] < 1e-4
+        named = Session(exported, task="bones").named(pictures[0])
+        assert list(named) == ["boxes", "scores", "labels", "masks", "odds", "bone", "metal"]
+        boxes, scores, labels, masks, odds, bone, metal = named.values()
+        assert metal.shape == (48, 48) and bone.shape == (24, 24)
         assert odds.shape == (len(boxes), 2) and odds.sum(1) == pytest.approx(np.ones(len(boxes)), abs=1e-5)
         assert 5 < len(boxes) == len(scores) == len(labels) == len(masks) <= MOST_INSTANCES
         assert (np.diff(scores) <= 0).all()
@@ -497,7 +499,7 @@ class TestExport:
             value.CopyFrom(numpy_helper.from_array(np.full(2, -50, np.float32), value.name))
         onnx.save(model, str(tmp_path / "quiet.onnx"))
         answers = Session(tmp_path / "quiet.onnx", task="bones").run(np.zeros((96, 96), np.float32))
-        assert [answer.shape for answer in answers] == [(0, 4), (0,), (0,), (0, 28, 28), (0, 2), (48, 48)]
+        assert [answer.shape for answer in answers] == [(0, 4), (0,), (0,), (0, 28, 28), (0, 2), (24, 24), (48, 48)]
 
     def test_release_measures_and_chooses_the_cut(
         self, data: tuple[Manifest, Split], trained: tuple[Path, Checkpoint], tmp_path: Path

@@ -57,7 +57,7 @@ def record_bones(
     card, pictures = session.card, []
     for case, radiograph, square in squares(known, card.side_px, progress):
         height_px, width_px = radiograph.height_px, radiograph.width_px
-        said = Said(*session.run(square.pixels))
+        said = Said(**session.named(square.pixels))
         found = bones(said, square.placement, names=card.labels, min_score=MIN_SCORE)
         pictures.append(
             replace(

@@ -61,7 +61,7 @@ def record_covers(
     least = min(FAINT_SCORE, *Cuts.of(card)) if min_score is None else min_score
     done = []
     for case, _, square in squares(chosen, card.side_px, progress):
-        said = Said(*session.run(square.pixels))
+        said = Said(**session.named(square.pixels))
         found = bones(said, square.placement, names=card.labels, min_score=least)
         done.append(covered(known[case.name], found))
     return done

@@ -2,9 +2,10 @@
 
 A model gives each object's mask as cells over the extent of a box, which may be larger than the object; `pasted` brings
 them to the picture's pixels. The object's own box is that of its pixels. A model with a map of metal says where metal
-is by that map alone.
+is by that map alone, and one with a map of bone is believed more where it outlines bone that no better outline has.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -63,6 +64,7 @@ class Said(NamedTuple):
         odds: (n, c) probabilities of the names of bones, the card's labels but metal, each bone seen alone; None: the
             labels stand.
         metal: (k, k) probabilities of metal all over the model's square; None: the boxes alone tell of metal.
+        bone: (k, k) probabilities of bone or metal, likewise; None: scores stand.
     """
 
     boxes: Boxes
@@ -71,17 +73,19 @@ class Said(NamedTuple):
     masks: NDArray[np.float32]
     odds: NDArray[np.float32] | None = None
     metal: NDArray[np.float32] | None = None
+    bone: NDArray[np.float32] | None = None
 
 
 def bones(said: Said, placement: Placement, *, names: Sequence[str], min_score: float) -> tuple[Bone, ...]:
     """The bones of one picture, best score first; those without a pixel on the picture are left out, and doubles.
 
     Two objects are one where their masks' IoU is over `SAME_IOU`, whatever their labels: the better score stays. Metal
-    lies on bone and is no double of it; where there is a map of it, boxes of metal count for nothing. Bones are named
-    in each other's company, see `naming`.
+    lies on bone and is no double of it; where there is a map of it, boxes of metal count for nothing. Where there is a
+    map of bone, a bone's score is its geometric mean with the share of bone in its mask that is in no better one's.
+    Bones are named in each other's company, see `naming`.
 
     Args:
-        said: by the model, `Said(*session.run(pixels))`.
+        said: by the model, `Said(**session.named(pixels))`.
         placement: where the picture lies in the model's square.
         names: labels of `anatomy.BONES`, or others.
         min_score: lower scores are dropped.
@@ -103,7 +107,7 @@ def bones(said: Said, placement: Placement, *, names: Sequence[str], min_score: 
 def _of_boxes(said: Said, placement: Placement, names: Sequence[str], min_score: float) -> list[tuple[Bone, int]]:
     """The objects, best score first, each with its row."""
     boxes, scores, masks = said.boxes, said.scores, said.masks
-    likely = np.flatnonzero(scores >= min_score)
+    likely = np.flatnonzero(scores >= (min_score if said.bone is None else min_score**2))
     likely = likely[np.argsort(-scores[likely], kind="stable")]
     in_image = placement.to_image_unclipped(boxes)
     found: list[tuple[Bone, int]] = []
@@ -117,7 +121,24 @@ def _of_boxes(said: Said, placement: Placement, names: Sequence[str], min_score:
         bone = Bone(_name(said.labels[index], names), float(scores[index]), box, corner, mask[y0:y1, x0:x1])
         if not any(_same(bone, other) for other, _ in found):
             found.append((bone, int(index)))
-    return found
+    return found if said.bone is None else _supported(found, said.bone, placement, min_score)
+
+
+def _supported(
+    found: Sequence[tuple[Bone, int]], likely: NDArray[np.float32], placement: Placement, min_score: float
+) -> list[tuple[Bone, int]]:
+    """Objects, best first by what they add to the better ones; see `bones`. Metal keeps its score."""
+    values = _everywhere(likely, placement)
+    judged: list[tuple[Bone, int]] = []
+    for bone, row in found:
+        if bone.label != IMPLANT:
+            (x, y), (height, width) = bone.corner_xy_px, bone.mask.shape
+            part = values[y : y + height, x : x + width]
+            bone = replace(bone, score=math.sqrt(bone.score * float(part[bone.mask].mean())))
+            part[bone.mask] = 0.0
+        if bone.score >= min_score:
+            judged.append((bone, row))
+    return sorted(judged, key=lambda each: -each[0].score)
 
 
 def _renamed(found: Sequence[tuple[Bone, int]], odds: NDArray[np.float32], names: Sequence[str]) -> list[Bone]:
@@ -139,8 +160,7 @@ def metal_objects(
         min_score: lower scores are dropped.
         least_share: smaller regions, as a share of the square, are dropped.
     """
-    square = np.array([[0, 0, placement.side_px, placement.side_px]], np.float32)
-    values, _ = _spread(likely, placement.to_image_unclipped(square)[0], placement.height_px, placement.width_px)
+    values = _everywhere(likely, placement)
     over = values > MASK_THRESHOLD
     count, regions, measures, _ = cv2.connectedComponentsWithStats(over.astype(np.uint8), connectivity=8)
     least_px = least_share * max(placement.height_px, placement.width_px) ** 2
@@ -153,6 +173,12 @@ def metal_objects(
             box = (float(x), float(y), float(x + width), float(y + height))
             found.append(Bone(IMPLANT, score, box, (x, y), mask))
     return found
+
+
+def _everywhere(likely: NDArray[np.float32], placement: Placement) -> NDArray[np.float32]:
+    """A (k, k) map of the model's square on the picture's pixels."""
+    square = np.array([[0, 0, placement.side_px, placement.side_px]], np.float32)
+    return _spread(likely, placement.to_image_unclipped(square)[0], placement.height_px, placement.width_px)[0]
 
 
 def _same(bone: Bone, other: Bone) -> bool:

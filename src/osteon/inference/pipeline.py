@@ -136,7 +136,7 @@ class Pipeline:
         session = self.bones_session()
         card = session.card
         letterboxed = letterbox(radiograph.pixels, side_px=card.side_px)
-        said = Said(*session.run(letterboxed.pixels))
+        said = Said(**session.named(letterboxed.pixels))
         cuts = Cuts.of(card) if min_score is None else Cuts(min_score, min_score)
         found = bones_of(said, letterboxed.placement, names=card.labels, min_score=min(cuts))
         return tuple(bone for bone in found if cuts.show(bone))

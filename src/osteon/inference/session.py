@@ -46,6 +46,10 @@ class Session:
         layout = self.card.layout
         return own if layout == "osteon" else boxes_and_scores(layout, own[0], self.card.labels)
 
+    def named(self, pixels: Tensor) -> dict[str, Tensor]:
+        """The outputs of one of our own models as `run` gives them, by their names."""
+        return dict(zip((output.name for output in self._session.get_outputs()), self.run(pixels), strict=True))
+
 
 def trial(path: Path, *, side_px: int) -> tuple[int, list[tuple[int, ...]]]:
     """The input side of a model that has no card yet, and the shapes of its outputs for a black picture.

@@ -152,7 +152,7 @@ def _detector_finds(session: Session, square: Letterboxed) -> dict[str, Any]:
 
 def _bones_finds(session: Session, square: Letterboxed) -> dict[str, Any]:
     """Boxes, scores and areas by label."""
-    said = Said(*session.run(square.pixels))
+    said = Said(**session.named(square.pixels))
     found = bones(said, square.placement, names=session.card.labels, min_score=LEAST_SCORE)
     return {
         label: {

@@ -241,6 +241,10 @@ class BonesCsp(nn.Module):
             raise ValueError("metal is no class of this model")
         return cast(Tensor, self.metal_head(trunk.fine.detach(), trunk.edges.detach(), pixels))
 
+    def bone(self, trunk: Trunk) -> Tensor:
+        """(b, 1, h / 4, w / 4) logits of the union of all objects, of a trunk that was asked for it."""
+        return cast(Tensor, trunk.semantic_logits)[:, :1]
+
     def boxes(self, trunk: Trunk) -> tuple[Tensor, Tensor]:
         """(b, n, 4) boxes in model pixels and (b, n, c) class scores in [0, 1], before suppression."""
         said = trunk.points
@@ -249,7 +253,8 @@ class BonesCsp(nn.Module):
 
     def instances(self, pixels: Tensor) -> list[Instances]:
         """The objects on each picture of a batch; a box is what its mask covers, `MARGIN` included."""
-        trunk = self(pixels)
+        trunk = self(pixels, semantic=True)
+        bone = self.bone(trunk).float().sigmoid()[:, 0]
         metal = self.metal(trunk, pixels).float().sigmoid()[:, 0] if self.metal_head else [None] * len(pixels)
         found = []
         for i, (boxes, by_class) in enumerate(zip(*self.boxes(trunk), strict=True)):
@@ -261,7 +266,7 @@ class BonesCsp(nn.Module):
                 regions = regions_of(trunk.fine[i : i + 1], trunk.edges[i : i + 1], places)
                 masks = self.mask_head(*regions, labels[kept]).float().sigmoid()
             odds = trunk.points.names[i][kept].float().softmax(-1)
-            found.append(Instances(places, scores[kept], labels[kept], masks, odds, metal[i]))
+            found.append(Instances(places, scores[kept], labels[kept], masks, odds, metal[i], bone[i]))
         return found
 
     def load_nanodet(self, weights: dict[str, Tensor]) -> None:

@@ -24,6 +24,7 @@ class Instances(NamedTuple):
         masks: (n, m, m) probabilities; cell (i, j) covers its share of the box.
         odds: (n, bone classes) probabilities of the names of bones, where the model tells them apart.
         metal: (h, w) probabilities of metal, the whole picture's, where the model has such a map.
+        bone: (h, w) probabilities of bone or metal, likewise.
     """
 
     boxes_xyxy: Tensor
@@ -32,6 +33,7 @@ class Instances(NamedTuple):
     masks: Tensor
     odds: Tensor | None = None
     metal: Tensor | None = None
+    bone: Tensor | None = None
 
 
 def best_class(scores: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,12 +20,13 @@ from osteon.models.instances import ANY_CLASS_IOU, LEAST_SCORE, MOST_INSTANCES, 
 from osteon.training.export import OPSET, forget_machine
 
 METAL = "metal"
+BONE = "bone"
 _BESIDE = 1e6
 """Where a box stands that is there only so that no tensor is empty; it is taken away again."""
 
 
 class FirstStage(nn.Module):
-    """Picture -> boxes, their best score, class and names, the scores by class, the maps for masks, and metal's."""
+    """Picture -> boxes, their best score, class and names, the scores by class, maps for masks, bone's and metal's."""
 
     def __init__(self, model: BonesCsp) -> None:
         super().__init__()
@@ -36,13 +37,22 @@ class FirstStage(nn.Module):
 
         Names are (n, bone classes) probabilities.
         """
-        trunk: Trunk = self.model(pixels)
+        trunk: Trunk = self.model(pixels, semantic=True)
         boxes, by_class = self.model.boxes(trunk)
         scores, labels = best_class(by_class[0])
         classes = torch.arange(by_class.shape[2])
         alone = torch.where(labels[None] == classes[:, None], scores[None], torch.zeros(()))
         odds = trunk.points.names[0].softmax(-1)
-        said = (boxes, scores, labels.float(), alone[None], trunk.fine, trunk.edges, odds)
+        said = (
+            boxes,
+            scores,
+            labels.float(),
+            alone[None],
+            trunk.fine,
+            trunk.edges,
+            odds,
+            self.model.bone(trunk)[:, 0].sigmoid(),
+        )
         return said if self.model.metal_head is None else (*said, self.model.metal(trunk, pixels)[:, 0].sigmoid())
 
 
@@ -64,14 +74,15 @@ def export_bones(model: BonesCsp, path: Path, card: Card) -> None:
 
     Outputs: `boxes` (1, n, 4) what the masks cover, in model pixels, `scores` (1, n), `labels` (1, n) index into the
     card's labels, `masks` (1, n, m, m) probabilities, `odds` (1, n, bone classes) probabilities of names; best first, n
-    may be 0. Where metal is a class, `metal` (1, side / 2, side / 2) probabilities.
+    may be 0. `bone` (1, side / 4, side / 4) probabilities of any object; where metal is a class, `metal`
+    (1, side / 2, side / 2) probabilities.
     """
     model = model.eval()
     pixels = torch.rand(1, 1, card.side_px, card.side_px)
     with torch.inference_mode():
         trunk = model(pixels)
         maps = (trunk.fine.clone(), trunk.edges.clone())
-    names = ["all_boxes", "all_scores", "all_labels", "by_class", "fine", "edges", "all_odds"]
+    names = ["all_boxes", "all_scores", "all_labels", "by_class", "fine", "edges", "all_odds", BONE]
     if model.metal_head is not None:
         names.append(METAL)
     first = _exported(FirstStage(model), (pixels,), ["pixels"], names, None)
@@ -120,7 +131,7 @@ def _joined(first: onnx.ModelProto, second: onnx.ModelProto) -> onnx.ModelProto:
             helper.make_tensor_value_info("labels", TensorProto.FLOAT, [1, "n"]),
             helper.make_tensor_value_info("masks", TensorProto.FLOAT, [1, "n", MASK_CELLS, MASK_CELLS]),
             helper.make_tensor_value_info("odds", TensorProto.FLOAT, [1, "n", None]),
-            *(output for output in first.graph.output if output.name == METAL),
+            *(output for output in first.graph.output if output.name in (BONE, METAL)),
         ],
         [*first.graph.initializer, *second.graph.initializer, *constants],
     )
