@@ -10,7 +10,7 @@ from outlined_pictures import HEIGHT_PX, WIDTH_PX, bone, picture, random_picture
 
 from osteon.datasets.labels import bone_class
 from osteon.evaluation.coco_table import mask_table
-from osteon.evaluation.instance_figures import best_cut, best_cuts, by_class, report
+from osteon.evaluation.instance_figures import best_cut, best_cuts, best_metal_cut, by_class, report
 from osteon.evaluation.instances import ANY, MISS, NEUTRAL, Outlined, compared
 from osteon.inference.bones import Cuts
 
@@ -193,8 +193,20 @@ def test_metal_has_a_cut_of_its_own() -> None:
         picture([bone(LEFT, label="radius", score=0.8), plate], [bone(LEFT, label="radius"), plate]),
         picture([bone(LEFT, label="radius", score=0.7), bone(LEFT, label="implant", score=0.1)], [bone(LEFT)]),
     ]
-    assert best_cuts(pictures, ANATOMY) == pytest.approx((0.7, 0.2), abs=2e-6)
+    assert best_cuts(pictures, ANATOMY) == pytest.approx((0.7, 0.15), abs=2e-6)
     assert best_cuts(pictures, ("radius", "ulna")) == pytest.approx((0.7, 0.7), abs=2e-6)
+
+
+def test_metal_is_cut_where_films_show_it_best() -> None:
+    """A screw more is worth less than a film without metal that stays clean; no metal at all is told from a little."""
+    plate, screw = bone(RIGHT, label="implant", score=0.6), bone((1, 1, 3, 3), label="implant", score=0.3)
+    real = picture([plate, screw], [plate, screw])
+    clean = [picture([bone(LEFT, label="implant", score=score)], []) for score in (0.4, 0.2)]
+    assert best_metal_cut([real, *clean]) == pytest.approx(0.5)
+    assert best_metal_cut([real, clean[1]]) == pytest.approx(0.25)
+    assert best_metal_cut([real]) == pytest.approx(0.15)
+    assert best_metal_cut(clean) == 0.5
+    assert best_metal_cut([picture([bone(LEFT, label="implant", score=0.6)], [plate])]) == pytest.approx(0.8)
 
 
 # Average precision once more: pixel sets, plain loops, no NumPy

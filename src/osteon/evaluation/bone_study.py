@@ -16,7 +16,7 @@ NOT_RUN = "not run"
 
 
 def measure(kept: BoneRecords, *, samples: int) -> dict[str, Any]:
-    """A row's figures as JSON, shown at the cuts with the highest F1 on these very pictures, alike for all rows."""
+    """A row's figures as JSON, shown at the cuts that are best on these very pictures, alike for all rows."""
     cuts = best_cuts(kept.pictures, kept.origin.labels)
     found = report(kept.pictures, kept.origin.labels, [cuts] * len(kept.pictures), samples=samples)
     told: dict[str, Any] = plain(found | {"cuts": cuts._asdict(), "labels": list(kept.origin.labels)})
@@ -40,7 +40,7 @@ def markdown(study: Figures, histories: Mapping[str, Sequence[Figures]]) -> str:
         lines += [
             "",
             f"On the part `{study['part']}` of split `{study['split']}`: {counted['pictures']} pictures, "
-            f"{counted['bones']} bones, {metal} with metal. {LEGEND} Each row is cut where its F1 is best on these "
+            f"{counted['bones']} bones, {metal} with metal. {LEGEND} Each row is cut where it is best on these "
             "very pictures.",
             "",
             *_by_part(rows, list(counted["by_body_part"])),
