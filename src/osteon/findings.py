@@ -13,6 +13,8 @@ from osteon.geometry import shared_px
 SCHEMA_VERSION = 1
 
 Grade = Literal["fracture", "doubt"]
+GRADES: tuple[Grade, ...] = ("fracture", "doubt")
+"""The graver first."""
 Decision = Literal["fracture", "doubt", "no_fracture", "not_a_radiograph"]
 BoxXyxy = tuple[float, float, float, float]
 
@@ -131,11 +133,30 @@ class Anchor:
 
 
 @dataclass(frozen=True)
+class Suspicion:
+    """What the detector says of the whole picture, by all that it saw on it.
+
+    Attributes:
+        score: on the scale of the boxes' scores, 0 to 1; it decides, not the best box.
+        probability: that the picture shows a fracture, calibrated; None where the model's card has no curve.
+    """
+
+    score: float
+    probability: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The `suspicion` object of the JSON; numbers rounded to 4 places."""
+        told = None if self.probability is None else round(self.probability, 4)
+        return {"score": round(self.score, 4), "probability": told}
+
+
+@dataclass(frozen=True)
 class Fracture:
     """A box around a suspected fracture, in image pixels.
 
     `score` is the detector's raw output, `probability` its calibrated meaning; `grade` is the highest operating
-    point that the score reaches, None for a mere candidate below both; `anchor` the bone that it lies on, where
+    point that the score reaches on a picture that reaches it (its best box stands for it where no score does), None
+    for a mere candidate; `anchor` the bone that it lies on, where
     bones were asked for.
     """
 
@@ -173,10 +194,10 @@ class ModelRef:
 class Findings:
     """Everything Osteon says of one radiograph.
 
-    `fractures` reach the doubt operating point; `candidates` are the boxes below it that the caller asked for
-    with a lower `min_score`. `timing_ms` has `read`, `gate`, `detect` and `bones` (where they ran) and `total`, in
-    milliseconds. `bones` are the single bones, best score first, found by the model `instances`; None where nobody
-    asked for them.
+    `fractures` are the boxes that have a grade; `candidates` the others that reach `min_score`, or the cut `doubt`.
+    `suspicion` is the detector's word on the whole picture, where it has one; the decision is by it. `timing_ms` has
+    `read`, `gate`, `detect` and `bones` (where they ran) and `total`, in milliseconds. `bones` are the single bones,
+    best score first, found by the model `instances`; None where nobody asked for them.
     """
 
     source: str
@@ -190,6 +211,7 @@ class Findings:
     detector: ModelRef | None
     timing_ms: Mapping[str, float] = field(compare=False)
     candidates: tuple[Fracture, ...] = ()
+    suspicion: Suspicion | None = None
     bones: tuple[Bone, ...] | None = field(default=None, compare=False)
     instances: ModelRef | None = None
 
@@ -209,6 +231,8 @@ class Findings:
             },
             "timing_ms": {name: round(ms, 1) for name, ms in self.timing_ms.items()},
         }
+        if self.suspicion:
+            value["suspicion"] = self.suspicion.to_json()
         if self.candidates:
             value["candidates"] = [candidate.to_json() for candidate in self.candidates]
         if self.bones is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_folds import drawn_records
+from test_folds import drawn_records, massive
 
 import models
 from osteon.errors import InvalidDataset, ModelMismatch
@@ -19,12 +19,13 @@ from osteon.inference.card import Calibration, Card
 from osteon.inference.card_text import group_table, markdown
 
 FOUND: dict[str, Any] = json.loads(json.dumps(plain(folds.report(drawn_records(), samples=30))))
+NAMES = ("map50", "map50_95", "auroc")
 
 
 def card_of(fold: int) -> Card:
     """The card of a fold's model, as its export measured it."""
     row = FOUND["by_fold"]["folds"][fold]
-    figures = {name: row[name] for name in ("map50", "auroc")} | {"calibration_error": 0.1}
+    figures = {name: row[name] for name in NAMES} | {"calibration_error": 0.1}
     return replace(models.detector_card(), metrics=figures, calibration=Calibration(5.0, 5.0))
 
 
@@ -41,7 +42,7 @@ def test_cuts_and_calibration_become_those_of_all_folds() -> None:
 
 def test_the_figures_of_the_file_itself_stay_but_not_the_error_of_the_old_calibration() -> None:
     card = adopted(card_of(2), FOUND)
-    assert card.metrics == {name: FOUND["by_fold"]["folds"][2][name] for name in ("map50", "auroc")}
+    assert card.metrics == {name: FOUND["by_fold"]["folds"][2][name] for name in NAMES}
     assert card.cross_validation["own_fold"] == "fold3"
     assert card.cross_validation["figures"] == FOUND["pooled"]
 
@@ -52,6 +53,22 @@ def test_a_card_reads_back_and_names_no_picture() -> None:
     assert Card.from_json(text) == card
     assert not {"misses", "false_alarms", "models"} & card.cross_validation.keys()
     assert len(text) < 20_000
+
+
+def test_pictures_are_scored_by_the_scale_of_all_folds() -> None:
+    """The file stays as it is; its AUROC is that of its fold by the new scores."""
+    found = json.loads(json.dumps(plain(folds.report(massive(drawn_records()), samples=30))))
+    before = replace(card_of(1), metrics=card_of(1).metrics | {"auroc": 0.5})
+    card = adopted(before, found)
+    assert card.picture and card.picture == Card.from_json(card.to_json()).picture
+    assert card.picture.score(2.0) > card.picture.score(1.0)
+    assert card.metrics["auroc"] == found["by_fold"]["folds"][1]["auroc"] > 0.5
+    assert card.cross_validation["by_best_box"] == found["by_best_box"]
+    text = markdown(card, ModelRef("d", "1", "0" * 64), 1)
+    assert (
+        "sum of the scores of all points" in text
+        and f"Called by its best box {found['by_best_box']['auroc']:.3f}" in text
+    )
 
 
 def test_without_a_calibration_the_card_keeps_its_own() -> None:
@@ -75,7 +92,7 @@ def test_the_text_has_intervals_folds_and_groups() -> None:
 
 
 def test_a_model_of_another_cross_validation_is_refused() -> None:
-    other = replace(card_of(0), metrics={"map50": 0.123, "auroc": 0.5})
+    other = replace(card_of(0), metrics={"map50": 0.123, "map50_95": 0.05})
     with pytest.raises(ModelMismatch, match="none of the folds has"):
         adopted(other, FOUND)
     with pytest.raises(ModelMismatch, match="is a gate model"):

@@ -50,6 +50,33 @@ def records_of(fold: list[Judged], **origin: str) -> Records:
     return Records(replace(ORIGIN, **origin), tuple(Record(p, FACTS) for p in fold))
 
 
+def massive(parts: list[Records]) -> list[Records]:
+    """The same boxes with masses that tell fractured pictures better."""
+    rng = np.random.default_rng(3)
+
+    def of(record: Record) -> Record:
+        mass = float(np.exp(rng.normal(2.5 if record.judged.fractured else 0.0)))
+        return replace(record, judged=replace(record.judged, found=replace(record.judged.found, mass=mass)))
+
+    return [replace(records, pictures=tuple(map(of, records.pictures))) for records in parts]
+
+
+def test_pictures_are_called_by_their_mass_where_it_is_known() -> None:
+    plain, found = (folds.report(parts, samples=30) for parts in (drawn_records(), massive(drawn_records())))
+    assert plain["picture"] is None
+    boxes = ("map50", "map50_95", "map30", "best_iou_mean", "sensitivity_at_0.25")
+    assert {name: plain["pooled"][name] for name in boxes} == {name: found["pooled"][name] for name in boxes}
+    assert found["by_best_box"]["auroc"] == plain["pooled"]["auroc"] < found["pooled"]["auroc"]
+    for name, figure in (("doubt", "sensitivity"), ("fracture", "specificity")):
+        point = found["operating_points"][name]
+        assert point["threshold"] == plain["operating_points"][name]["threshold"]
+        assert found["by_best_box"][name][figure] == plain["operating_points"][name]["measured"][figure]
+        assert point["measured"][figure] >= {"sensitivity": 0.9, "specificity": 0.95}[figure]
+    assert found["operating_points"]["doubt"]["measured"]["specificity"] > 0.6, "masses two deviations apart"
+    honest, boxes_alone = (each["operating_points"]["fracture"]["cross_fitted"] for each in (found, plain))
+    assert honest["specificity"] < 1 and honest["sensitivity"] > boxes_alone["sensitivity"]
+
+
 def test_folds_pool_into_all_pictures_and_figures() -> None:
     parts = drawn_records()
     made = folds.named(parts)

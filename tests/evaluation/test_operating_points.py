@@ -1,5 +1,7 @@
 """Cuts and calibration keep what they promise on their own data."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,7 +18,10 @@ from osteon.evaluation.operating_points import (
     detector_points,
     fit_calibration,
     gate_points,
+    picture_scale,
+    scaled,
 )
+from osteon.inference.card import PictureScale
 from osteon.inference.postprocess import Detections
 
 HIT, MISS = (0, 0, 10, 10), (50, 50, 60, 60)
@@ -69,6 +74,10 @@ def test_gate_cuts_need_both_kinds(radiograph: bool) -> None:
         gate_points([Shown(radiograph, 0.5, 0.5)])
 
 
+def heavy(judged: Judged, mass: float) -> Judged:
+    return replace(judged, found=replace(judged.found, mass=mass))
+
+
 scores = st.one_of(
     st.floats(0.02, 1).map(lambda v: float(np.float32(v))),
     st.sampled_from((0.25, 0.5, 0.523456, 0.5234567, 1.0)),
@@ -97,6 +106,48 @@ def test_detector_cuts_are_the_best_that_do() -> None:
     assert points["fracture"].threshold == points["doubt"].threshold
     worse = [picture(s, fractured=False) for s in np.linspace(0.61, 0.8, 20)]
     assert detector_points([*pictures[:20], *worse])["fracture"].threshold == pytest.approx(0.79, abs=1e-5)
+
+
+masses = st.one_of(st.floats(1e-3, 1e3), st.sampled_from((1.0, 2.0)))
+
+
+@given(st.lists(masses, min_size=1, max_size=45), st.lists(masses, min_size=1, max_size=45))
+def test_a_scale_of_masses_reaches_sensitivity_and_specificity(fractured: list[float], normal: list[float]) -> None:
+    cuts = {"fracture": 0.3, "doubt": 0.05}
+    kinds = ((True, fractured), (False, normal))
+    plain = [heavy(picture(0.2, fractured=kind), mass) for kind, values in kinds for mass in values]
+    scale = picture_scale(plain, cuts)
+    assert scale and scale.slope > 0
+    pictures = scaled(plain, scale)
+    assert at_cut(pictures, cuts["doubt"])["sensitivity"] >= 0.9
+    assert at_cut(pictures, cuts["fracture"])["specificity"] >= 0.95
+    assert all(p.found.top == pytest.approx(0.2) for p in pictures), "boxes keep their scores"
+
+
+def test_no_scale_without_masses_or_cuts() -> None:
+    plain = [picture(0.2, fractured=True), picture(0.1, fractured=False)]
+    some = [heavy(plain[0], 1.0), plain[1]]
+    assert picture_scale(some, {"fracture": 0.3, "doubt": 0.05}) is None
+    both = [heavy(p, 1.0) for p in plain]
+    for fracture, doubt in ((0.3, 0.3), (1.000001, 0.2)):
+        assert picture_scale(both, {"fracture": fracture, "doubt": doubt}) is None
+    assert picture_scale([heavy(p, 0.0) for p in plain], {"fracture": 0.3, "doubt": 0.05}) is None
+
+
+def test_boxes_shown_on_a_picture_judged_as_a_whole() -> None:
+    """A quiet picture shows none of its boxes, a suspicious one its best at least."""
+    scale = PictureScale(slope=1.0, intercept=0.0)
+    boxes = np.array([[0, 0, 10, 10], [20, 20, 30, 30]], np.float32)
+    found = Detections(boxes, np.array([0.4, 0.2], np.float32), 1.0, scale)
+    assert found.best == 0.5 and found.top == pytest.approx(0.4)
+    assert found.shown(0.3).tolist() == [True, False]
+    assert found.shown(0.45).tolist() == [True, False], "the picture reaches it, no box does"
+    quiet = replace(found, mass=0.1)
+    assert quiet.best == pytest.approx(1 / 11)
+    assert quiet.shown(0.3).tolist() == [False, False], "boxes reach it, the picture does not"
+    assert replace(found, scale=None).shown(0.15).tolist() == [True, True]
+    empty = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), 5.0, scale)
+    assert empty.best == 0 and empty.shown(0.1).shape == (0,)
 
 
 @pytest.mark.parametrize("fractured", [True, False])

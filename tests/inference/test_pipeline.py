@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 import models
 from osteon.errors import ModelMismatch
 from osteon.geometry import iou
+from osteon.inference.card import Calibration, OperatingPoint, PictureScale
 from osteon.inference.pipeline import Lazy, Pipeline
 from osteon.inference.session import Session
 from osteon.radiograph import Radiograph
@@ -139,11 +141,40 @@ def test_bone_is_shown_where_it_is_drawn(pipeline: Pipeline) -> None:
     assert bone.probability_map[height // 4, width // 8] < 0.1
 
 
+@pytest.mark.parametrize(
+    ("spot", "wanted", "grades"),
+    [
+        (255, 0.9, ["fracture"]),
+        (255, 0.5, ["doubt"]),
+        (255, 0.1, []),
+        (200, 0.9, ["fracture"]),
+        (165, 0.5, ["doubt"]),
+    ],
+)
+def test_a_picture_is_judged_as_a_whole(
+    files: models.ModelFiles, tmp_path: Path, spot: int, wanted: float, grades: list[str]
+) -> None:
+    """Whatever its best box says: a quiet picture's boxes have no grade, a suspicious one shows its best."""
+    plain = Pipeline.bundled(gate=files.gate, detector=files.detector, threads=1)
+    mass = plain.detections(radiograph(spot), min_score=0.0).mass
+    assert mass
+    scale = PictureScale(2.0, float(np.log(wanted / (1 - wanted)) - 2 * np.log(mass)), Calibration(1.0, 0.0))
+    card = models.detector_card(picture=scale)
+    onnx.save(models.detector_model(card), str(tmp_path / "detector.onnx"))
+    whole = Pipeline.bundled(gate=files.gate, detector=tmp_path / "detector.onnx", threads=1)
+    found = whole.analyse(radiograph(spot))
+    assert found.decision == (grades[0] if grades else "no_fracture")
+    assert [each.grade for each in found.fractures][:1] == grades
+    assert found.suspicion and found.suspicion.score == pytest.approx(wanted, abs=1e-5)
+    assert found.suspicion.probability == pytest.approx(wanted, abs=1e-5)
+    assert found.to_json()["suspicion"] == {"score": wanted, "probability": wanted}
+    boxes = {each.box_xyxy_px for each in (*found.fractures, *found.candidates)}
+    assert {each.box_xyxy_px for each in plain.analyse(radiograph(spot)).fractures} <= boxes, "none is lost"
+    for least in (0.0, 0.5):
+        assert whole.analyse(radiograph(spot), min_score=least).decision == found.decision
+
+
 def test_both_cuts_of_the_gate_must_be_reached(files: models.ModelFiles, tmp_path: Path) -> None:
-    import onnx
-
-    from osteon.inference.card import OperatingPoint
-
     for name in ("area_fraction", "confidence"):
         points = dict(models.gate_card().operating_points) | {name: OperatingPoint(1.0)}
         onnx.save(models.gate_model(models.gate_card(operating_points=points)), str(tmp_path / "gate.onnx"))

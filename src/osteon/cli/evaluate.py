@@ -92,7 +92,12 @@ def evaluate_detector(
         for text in found["too_small"]:
             message(f"too small to tell: {text}")
         message(f"wrote report.html and report.json in {folder}")
-    _give(_detector_figures(recorded.judged(), session.card, samples, coco), session, split_hash, part)
+    _give(
+        _detector_figures(recorded.judged(scale=session.card.picture), session.card, samples, coco),
+        session,
+        split_hash,
+        part,
+    )
 
 
 def _detector_figures(judged: Any, card: Any, samples: int, coco: bool) -> dict[str, Any]:

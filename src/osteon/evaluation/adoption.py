@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from osteon.errors import InvalidDataset, ModelMismatch
-from osteon.inference.card import Calibration, Card, OperatingPoint
+from osteon.inference.card import Calibration, Card, OperatingPoint, picture_scale
 
-SAME_FIGURES = ("map50", "auroc")
+SAME_FIGURES = ("map50", "map50_95")
 TOLERANCE = 0.002
 """By which figures of one model may differ between two machines."""
 _HINT = "write them with `osteon evaluate folds RECORDS... > folds.json`"
@@ -48,18 +48,23 @@ def adopted(card: Card, found: Mapping[str, Any]) -> Card:
         points = {name: OperatingPoint(p["threshold"], p["measured"]) for name, p in found["operating_points"].items()}
         fitted = found["calibration"]
         calibration = Calibration(**fitted["platt"]) if fitted else card.calibration
+        picture = picture_scale(found["picture"]) if found.get("picture") else None
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidDataset(f"the figures of the cross-validation lack {error}", hint=_HINT) from error
     if of_fold is None:
         raise ModelMismatch(
-            f"none of the folds has the mAP50 and AUROC of {card.name} {card.version}",
+            f"none of the folds has the mAP50 and mAP50-95 of {card.name} {card.version}",
             hint="give the figures of the cross-validation that this model is a fold of, in 8 bit or float as it is",
         )
-    metrics = {name: figure for name, figure in card.metrics.items() if not fitted or name != "calibration_error"}
+    own = next(row for row in found["by_fold"]["folds"] if row["fold"] == of_fold)
+    metrics = {name: own.get(name, figure) for name, figure in card.metrics.items()}
+    if fitted:
+        metrics.pop("calibration_error", None)
     return replace(
         card,
         operating_points=points,
         calibration=calibration,
+        picture=picture,
         metrics=metrics,
         cross_validation=value | {"own_fold": of_fold},
     )
@@ -87,6 +92,7 @@ def _kept(found: Mapping[str, Any]) -> dict[str, Any]:
         "intervals": found["intervals"],
         "folds": found["by_fold"]["folds"],
         "spread": found["by_fold"]["spread"],
+        **({"by_best_box": found["by_best_box"]} if found.get("picture") else {}),
         "operating_points": {
             name: {"intervals": point["intervals"], "cross_fitted": point["cross_fitted"]}
             for name, point in points.items()

@@ -188,7 +188,7 @@ class MatchTable:
         hits = [match(p, iou_threshold=0.5) for p in judged]
         at_cuts = {}
         for name, cut in cuts.items():
-            above = [p.found.scores >= cut for p in judged]
+            above = [p.found.shown(cut) for p in judged]
             rows = [(p.found.best >= cut, a.sum(), (h & a).sum()) for p, a, h in zip(judged, above, hits, strict=True)]
             at_cuts[name] = np.array(rows, np.int64).reshape(-1, 3)
         return cls(

@@ -18,9 +18,17 @@ from osteon.errors import InvalidDataset
 from osteon.evaluation import gallery, groups
 from osteon.evaluation.bootstrap import Interval, intervals, wilson
 from osteon.evaluation.calibration import FITS, LEAST_SHOWN, bins_to_json, cross_fitted, goodness, reliability
-from osteon.evaluation.detection import Judged, summary
-from osteon.evaluation.operating_points import box_outcomes, detector_points, fit_calibration
+from osteon.evaluation.detection import Judged, image_auroc, summary
+from osteon.evaluation.operating_points import (
+    at_cut,
+    box_outcomes,
+    detector_points,
+    fit_calibration,
+    picture_scale,
+    scaled,
+)
 from osteon.evaluation.records import Records
+from osteon.inference.card import PictureScale
 from osteon.inference.card_text import ends_text, group_table
 
 Folds = Mapping[str, Sequence[Judged]]
@@ -80,6 +88,14 @@ def pooled(folds: Folds) -> list[Judged]:
     return together
 
 
+def scale_of(folds: Folds) -> tuple[PictureScale | None, list[Judged]]:
+    """The scale of pictures by their mass, drawn on all folds (None: see `picture_scale`), and all pictures on it."""
+    together = pooled(folds)
+    cuts = {name: point.threshold for name, point in detector_points(together).items()}
+    scale = picture_scale(together, cuts)
+    return scale, scaled(together, scale)
+
+
 def by_fold(folds: Folds) -> dict[str, Any]:
     """The figures of each fold, their mean and their spread (standard deviation over folds)."""
     rows: list[dict[str, Any]] = [
@@ -96,8 +112,11 @@ def by_fold(folds: Folds) -> dict[str, Any]:
 
 
 def operating_points(folds: Folds, *, samples: int = 1000) -> dict[str, Any]:
-    """The cuts of `detector_points` on all folds, what they give with intervals, and what cross-fitted cuts give."""
-    together = pooled(folds)
+    """The cuts of `detector_points` on all folds, what they give with intervals, and what cross-fitted cuts give.
+
+    Pictures are called by their masses where these are known, on the scale of all folds, or of the others.
+    """
+    together = scale_of(folds)[1]
     points = detector_points(together)
     sure = intervals(together, samples=samples, cuts={name: point.threshold for name, point in points.items()})
     found = {}
@@ -116,9 +135,10 @@ def _cross_fitted(folds: Folds, name: str) -> dict[str, Any]:
     cuts, called = [], {True: [0, 0], False: [0, 0]}
     for left_out, pictures in folds.items():
         rest = [p for fold, others in folds.items() if fold != left_out for p in others]
-        cut = detector_points(rest)[name].threshold
+        others_cuts = {cut: point.threshold for cut, point in detector_points(rest).items()}
+        cut = others_cuts[name]
         cuts.append(cut)
-        for picture in pictures:
+        for picture in scaled(pictures, picture_scale(rest, others_cuts)):
             called[picture.fractured][0] += int((picture.found.best >= cut) == picture.fractured)
             called[picture.fractured][1] += 1
     figures: dict[str, Any] = {"cuts": cuts}
@@ -142,6 +162,15 @@ def calibration(folds: Folds) -> dict[str, Any]:
     return found
 
 
+def _by_best_box(pictures: Sequence[Judged], points: Mapping[str, Any]) -> dict[str, Any]:
+    """AUROC, and sensitivity and specificity at the cuts, where each picture has the score of its best box."""
+    at_cuts = {name: at_cut(pictures, point["threshold"]) for name, point in points.items()}
+    kept = {
+        name: {figure: value[figure] for figure in ("sensitivity", "specificity")} for name, value in at_cuts.items()
+    }
+    return {"auroc": round(image_auroc(pictures), 4), **kept}
+
+
 def _calibration_if_any(folds: Folds) -> dict[str, Any] | None:
     try:
         return calibration(folds)
@@ -157,8 +186,9 @@ def report(parts: Sequence[Records], *, samples: int = 1000) -> dict[str, Any]:
         parts: records of each fold's own model on its fold.
         samples: of the bootstrap; groups take at most 300.
     """
-    made = named(parts)
-    together = pooled(made)
+    plain = named(parts)
+    scale, together = scale_of(plain)
+    made = {name: scaled(fold, scale) for name, fold in plain.items()}
     sure, figures = intervals(together, samples=samples), summary(together)
     points = operating_points(made, samples=samples)
     return {
@@ -170,6 +200,8 @@ def report(parts: Sequence[Records], *, samples: int = 1000) -> dict[str, Any]:
         "pooled": figures,
         "intervals": {name: pair(sure[name]) for name in figures},
         "operating_points": points,
+        "picture": asdict(scale) if scale else None,
+        "by_best_box": _by_best_box(pooled(plain), points),
         "calibration": _calibration_if_any(made),
         **_looked_at(parts, together, points["doubt"]["threshold"], samples=min(samples, groups.GROUP_SAMPLES)),
     }

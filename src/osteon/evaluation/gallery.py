@@ -48,12 +48,13 @@ class Seen:
 def seen(judged: Judged, facts: Facts, *, cut: float) -> Seen:
     """What became of a picture."""
     overlaps = iou(judged.found.boxes_xyxy_px, judged.truth_xyxy_px).max(axis=1, initial=0.0)
-    pointing = judged.found.scores[overlaps >= np.float32(HIT_IOU)]
-    on_target = float(pointing.max(initial=0.0))
+    pointing = overlaps >= np.float32(HIT_IOU)
+    on_target = float(judged.found.scores[pointing].max(initial=0.0))
     called = judged.found.best >= cut
     outcome: Outcome
     if judged.fractured:
-        outcome = "hit" if on_target >= cut else ("elsewhere" if called else "silent")
+        shown = bool((judged.found.shown(cut) & pointing).any())
+        outcome = "hit" if shown else ("elsewhere" if called else "silent")
     else:
         outcome = "false alarm" if called else "quiet"
     return Seen(judged, facts, outcome, judged.found.best, on_target)

@@ -1,19 +1,23 @@
 """Cuts and calibration, chosen on validation pictures only."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from osteon.errors import InvalidDataset
 from osteon.evaluation.detection import Judged, match
-from osteon.inference.card import Calibration, OperatingPoint
+from osteon.inference.card import Calibration, OperatingPoint, PictureScale
 
 DOUBT_SENSITIVITY = 0.90
 FRACTURE_SPECIFICITY = 0.95
 GATE_SPECIFICITY = 0.98
 LEAST_DOUBT = 0.01
+LEAST_MASS = 1e-9
+LEAST_RISE = 1.05
+"""From `doubt` to `fracture`, of a picture's mass."""
 HIT_IOU = 0.3
 """Overlap at which a box counts as pointing at a fracture, for calibration."""
 
@@ -79,25 +83,62 @@ def decision(pictures: Sequence[Shown], *, area_fraction: float, confidence: flo
 def detector_points(pictures: Sequence[Judged]) -> dict[str, OperatingPoint]:
     """`doubt`: the highest cut whose sensitivity by picture is 0.90; `fracture`: the lowest with specificity 0.95.
 
+    Pictures are called by their best box here; what a cut gives is measured as the pictures are scored.
+
     Where the two would cross, `fracture` is never below `doubt`; `doubt` is never below `LEAST_DOUBT`, even at the
     price of its sensitivity.
 
     Raises:
         InvalidDataset: no fractured, or no normal picture.
     """
-    best = np.array([p.found.best for p in pictures], np.float64)
+    best = np.array([p.found.top for p in pictures], np.float64)
     fractured = np.array([p.fractured for p in pictures], np.bool_)
     if not fractured.any() or fractured.all():
         raise InvalidDataset(
             "operating points need fractured and normal pictures", hint="add normal films to the validation part"
         )
-    highs = np.sort(best[fractured])
-    doubt = highs[int(np.floor((1 - DOUBT_SENSITIVITY) * len(highs)))]
-    normals = np.sort(best[~fractured])
-    highest = normals[int(np.ceil(FRACTURE_SPECIFICITY * len(normals))) - 1]
-    low = max(_down(float(doubt)), LEAST_DOUBT)
-    cuts = {"fracture": max(_above(float(highest)), low), "doubt": low}
+    doubt, highest = _quantiles(best, fractured)
+    low = max(_down(doubt), LEAST_DOUBT)
+    cuts = {"fracture": max(_above(highest), low), "doubt": low}
     return {name: OperatingPoint(cut, at_cut(pictures, cut)) for name, cut in cuts.items()}
+
+
+def picture_scale(pictures: Sequence[Judged], cuts: Mapping[str, float]) -> PictureScale | None:
+    """The scale by which pictures reach `doubt` with the sensitivity, and `fracture` with the specificity, wanted.
+
+    Args:
+        pictures: of both kinds, with the mass of their scores.
+        cuts: of boxes, as `detector_points` chooses them.
+
+    Returns:
+        None where a picture's mass is not known, where the cuts are one, or where fractured pictures have no mass.
+    """
+    masses = [p.found.mass for p in pictures]
+    if any(mass is None for mass in masses) or not 0 < cuts["doubt"] < cuts["fracture"] < 1:
+        return None
+    mass = np.maximum(np.array(masses, np.float64), LEAST_MASS)
+    fractured = np.array([p.fractured for p in pictures], np.bool_)
+    low, high = _quantiles(mass, fractured)
+    if low <= LEAST_MASS:
+        return None
+    ends = np.log([low * (1 - 1e-6), max(high * (1 + 1e-6), low * LEAST_RISE)])
+    logits = [math.log(cuts[name] / (1 - cuts[name])) for name in ("doubt", "fracture")]
+    slope = (logits[1] - logits[0]) / float(ends[1] - ends[0])
+    scale = PictureScale(slope, logits[0] - slope * float(ends[0]))
+    scores = np.array([scale.score(float(each)) for each in mass])
+    return replace(scale, calibration=fit_calibration(scores, fractured))
+
+
+def scaled(pictures: Sequence[Judged], scale: PictureScale | None) -> list[Judged]:
+    """The pictures, scored as a whole by a scale, or by their best box."""
+    return [replace(p, found=replace(p.found, scale=scale)) for p in pictures]
+
+
+def _quantiles(values: Values, fractured: NDArray[np.bool_]) -> tuple[float, float]:
+    """What fractured pictures must reach for the sensitivity, and normal ones not exceed for the specificity."""
+    highs, normals = np.sort(values[fractured]), np.sort(values[~fractured])
+    low = highs[int(np.floor((1 - DOUBT_SENSITIVITY) * len(highs)))]
+    return float(low), float(normals[int(np.ceil(FRACTURE_SPECIFICITY * len(normals))) - 1])
 
 
 def _down(cut: float, *, places: int = 6) -> float:
@@ -116,7 +157,7 @@ def at_cut(pictures: Sequence[Judged], threshold: float) -> dict[str, float]:
     """Sensitivity and specificity by picture, and precision and recall by box (IoU 0.5), at a cut."""
     called = np.array([p.found.best >= threshold for p in pictures], np.bool_)
     fractured = np.array([p.fractured for p in pictures], np.bool_)
-    hits = [match(p, iou_threshold=0.5)[p.found.scores >= threshold] for p in pictures]
+    hits = [match(p, iou_threshold=0.5)[p.found.shown(threshold)] for p in pictures]
     boxes, true = sum(len(h) for h in hits), int(sum(h.sum() for h in hits))
     figures = {
         "sensitivity": called[fractured].mean() if fractured.any() else np.nan,

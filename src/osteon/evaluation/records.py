@@ -2,12 +2,13 @@
 
 JSON lines, gzipped where the name ends in `.gz`. The first line is the origin: model, its suppression threshold, least
 score, split. Each further line is a picture: its name, every candidate box *before* suppression with its score, best
-first (`found`: rows of x0, y0, x1, y1, score), the truth (`truth`: rows of x0, y0, x1, y1), what is known of it, and
-whether the gate saw bone on it. Numbers read back as the float32 that were written.
+first (`found`: rows of x0, y0, x1, y1, score), the sum of all points' scores (`mass`; older files lack it), the truth
+(`truth`: rows of x0, y0, x1, y1), what is known of it, and whether the gate saw bone on it. Numbers read back as the
+float32 that were written.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from osteon.datasets.case import Case
 from osteon.errors import InvalidDataset
 from osteon.evaluation.detection import Judged
 from osteon.evaluation.record_files import DAMAGED, read_lines, write_lines
+from osteon.inference.card import PictureScale
 from osteon.inference.postprocess import Detections, suppressed
 
 KIND = "osteon_records"
@@ -76,14 +78,27 @@ class Records:
     pictures: tuple[Record, ...]
 
     def judged(
-        self, *, iou_threshold: float | None = None, voting_iou: float | None = None, min_score: float = 0.0
+        self,
+        *,
+        iou_threshold: float | None = None,
+        voting_iou: float | None = None,
+        min_score: float = 0.0,
+        scale: PictureScale | None = None,
     ) -> list[Judged]:
-        """The pictures with suppressed boxes, by default as the model's card has it; see `suppressed`."""
+        """The pictures with suppressed boxes, by default as the model's card has it; see `suppressed`.
+
+        Args:
+            scale: by which pictures are scored as a whole, where their mass is known; None: by their best box.
+        """
         threshold = self.origin.iou_threshold if iou_threshold is None else iou_threshold
         return [
             Judged(
                 name=r.judged.name,
-                found=suppressed(_at_least(r.judged.found, min_score), iou_threshold=threshold, voting_iou=voting_iou),
+                found=suppressed(
+                    replace(_at_least(r.judged.found, min_score), scale=scale),
+                    iou_threshold=threshold,
+                    voting_iou=voting_iou,
+                ),
                 truth_xyxy_px=r.judged.truth_xyxy_px,
             )
             for r in self.pictures
@@ -117,13 +132,15 @@ def read(file: Path) -> Records:
 
 def _at_least(found: Detections, min_score: float) -> Detections:
     kept = found.scores >= np.float32(min_score)
-    return Detections(found.boxes_xyxy_px[kept], found.scores[kept])
+    return replace(found, boxes_xyxy_px=found.boxes_xyxy_px[kept], scores=found.scores[kept])
 
 
 def _to_json(record: Record) -> dict[str, Any]:
     judged = record.judged
     found = np.hstack([judged.found.boxes_xyxy_px, judged.found.scores[:, None]])
     value: dict[str, Any] = {"name": judged.name, "found": _rows(found), "truth": _rows(judged.truth_xyxy_px)}
+    if judged.found.mass is not None:
+        value["mass"] = judged.found.mass
     value["facts"] = asdict(record.facts)
     if record.shows_bone is not None:
         value["shows_bone"] = record.shows_bone
@@ -139,7 +156,7 @@ def _from_json(value: Mapping[str, Any]) -> Record:
     found, truth = _array(value["found"], 5), _array(value["truth"], 4)
     known = value["facts"]
     return Record(
-        Judged(value["name"], Detections(found[:, :4], found[:, 4]), truth),
+        Judged(value["name"], Detections(found[:, :4], found[:, 4], value.get("mass")), truth),
         Facts(**known | {"views": tuple(known["views"])}),
         value.get("shows_bone"),
     )

@@ -49,7 +49,7 @@ def document(subject: Subject, *, samples: int = 1000) -> dict[str, Any]:
         InvalidDataset: no picture whose truth is known could be read.
         ModelMismatch: the model's card has no operating points.
     """
-    judged = subject.records.judged()
+    judged = subject.records.judged(scale=subject.card.picture)
     if not judged:
         raise InvalidDataset(
             "no picture of this set can be judged",
@@ -116,7 +116,7 @@ def write_report(subject: Subject, folder: Path, *, samples: int = 1000, picture
 
 def tiles(subject: Subject, count: int) -> dict[str, list[Tile]]:
     """The gallery: up to `count` misses, false alarms and hits, read from their files again."""
-    seen = look(subject, subject.records.judged())
+    seen = look(subject, subject.records.judged(scale=subject.card.picture))
     shelves = {
         "misses": gallery.worst_misses(seen)[:count],
         "false alarms": gallery.worst_alarms(seen)[:count],
@@ -138,7 +138,7 @@ def _point(judged: Sequence[Judged], name: str, cut: float, sure: Mapping[str, I
     """A cut: figures by picture and by box with their intervals."""
     figures = at_cut(judged, cut)
     ends = {figure: sure[f"{name}.{figure}"] for figure in figures}
-    alarms = sum(int((p.found.scores >= cut).sum()) for p in judged if not p.fractured)
+    alarms = sum(int(p.found.shown(cut).sum()) for p in judged if not p.fractured)
     figures["boxes_on_a_normal_picture"] = alarms / max(1, sum(not p.fractured for p in judged))
     return {"threshold": cut, "figures": figures, "intervals": {figure: _ends(ends[figure]) for figure in ends}}
 

@@ -49,6 +49,34 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class PictureScale:
+    """How suspicious a picture is as a whole: by the sum of the scores of all of a detector's points, none cut off.
+
+    The score is a logistic curve over the sum's logarithm. It is drawn so that the card's cuts of boxes, `fracture` and
+    `doubt`, stand where the picture's specificity and sensitivity are wanted; so a picture is graded by the cuts of its
+    boxes. Many weak suspicions count as much as a strong one: the best score is one of thousands, and often chance.
+
+    Attributes:
+        slope: of the score's logit over the logarithm of the sum.
+        intercept: likewise.
+        calibration: picture's score -> probability that it shows a fracture.
+    """
+
+    slope: float
+    intercept: float
+    calibration: Calibration | None = None
+
+    def score(self, mass: float) -> float:
+        """The picture's score, in (0, 1).
+
+        >>> PictureScale(slope=2.0, intercept=0.0).score(1.0)
+        0.5
+        """
+        logit = self.slope * math.log(max(mass, 1e-9)) + self.intercept
+        return 1 / (1 + math.exp(-min(max(logit, -50.0), 50.0)))
+
+
+@dataclass(frozen=True)
 class Card:
     """What a reader and the pipeline must know of a model.
 
@@ -71,6 +99,7 @@ class Card:
         layout: of input and output, for detectors of others.
         cross_validation: figures of the recipe over all folds, each picture judged by the model that did not see it,
             with 95% intervals; see `osteon.evaluation.adoption`. Where there are such, cuts and calibration are theirs.
+        picture: (detectors) how a whole picture is scored; None: by its best box.
         outside_demotes: (bones) a fracture that lies on none of the bones found loses a grade.
     """
 
@@ -90,6 +119,7 @@ class Card:
     settings: Mapping[str, Any] = field(default_factory=dict)
     limits: str = "Decision support for research. Not a medical device; not for diagnosis."
     layout: Layout = "osteon"
+    picture: PictureScale | None = None
     outside_demotes: bool = False
     cross_validation: Mapping[str, Any] = field(default_factory=dict)
 
@@ -103,12 +133,13 @@ class Card:
         try:
             value = json.loads(text)
             points = {name: OperatingPoint(**point) for name, point in value.pop("operating_points").items()}
-            calibration = value.pop("calibration")
+            calibration, picture = value.pop("calibration"), value.pop("picture", None)
             _check_kinds(value, points)
             return cls(
                 **value | {"labels": tuple(value["labels"])},
                 operating_points=points,
                 calibration=Calibration(**calibration) if calibration else None,
+                picture=picture_scale(picture) if picture else None,
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelMismatch(
@@ -125,6 +156,12 @@ class Card:
                 hint="choose operating points with `osteon evaluate` and export again",
             )
         return self.operating_points[name].threshold
+
+
+def picture_scale(value: Mapping[str, Any]) -> PictureScale:
+    """A scale from its JSON; raises TypeError or AttributeError where it is none."""
+    fitted = value.get("calibration")
+    return PictureScale(**{**value, "calibration": Calibration(**fitted) if fitted else None})
 
 
 def _check_kinds(value: Mapping[str, Any], points: Mapping[str, OperatingPoint]) -> None:

@@ -53,6 +53,8 @@ def markdown(card: Card, ref: ModelRef, size_bytes: int) -> str:
         "",
         *_operating_points(card),
     ]
+    if card.picture:
+        lines += ["", _picture_scale(card)]
     if card.calibration:
         curve = f"logistic({card.calibration.slope:.3f} logit(score) + {card.calibration.intercept:.3f})"
         lines += ["", f"`probability` = {curve}, fitted on {_calibrated_on(card)}."]
@@ -104,6 +106,28 @@ def _operating_points(card: Card) -> list[str]:
             cells = f"{', '.join(figures)} | {', '.join(others)}"
         lines.append(f"| {name} | {point.threshold:g} | {cells} |")
     return lines
+
+
+def _picture_scale(card: Card) -> str:
+    """How a picture is scored as a whole, and what that gains."""
+    scale, found = card.picture, card.cross_validation.get("by_best_box")
+    assert scale
+    text = (
+        "A picture is called by the sum of the scores of all points, whatever box they are part of: its score is "
+        f"logistic({scale.slope:.3f} log(sum) + {scale.intercept:.3f}), drawn so that the cuts of boxes serve it. "
+        "A picture below a cut shows no box at it, and one that reaches it shows its best box at least."
+    )
+    if scale.calibration:
+        curve = f"logistic({scale.calibration.slope:.3f} logit(score) + {scale.calibration.intercept:.3f})"
+        text += f" The picture's `probability` = {curve}."
+    if found:
+        doubt, fracture = found["doubt"], found["fracture"]
+        text += (
+            f" Called by its best box {found['auroc']:.3f} of AUROC would be reached, at `doubt` sensitivity "
+            f"{doubt['sensitivity']:.3f} and specificity {doubt['specificity']:.3f}, at `fracture` "
+            f"{fracture['sensitivity']:.3f} and {fracture['specificity']:.3f}."
+        )
+    return text
 
 
 def _calibrated_on(card: Card) -> str:

@@ -6,13 +6,13 @@ Single bones are a third model, run only for who asks for them.
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from osteon.errors import ModelMismatch
-from osteon.findings import Bone, BoneEvidence, Decision, Findings, Fracture, Grade
+from osteon.findings import GRADES, Bone, BoneEvidence, Decision, Findings, Fracture, Suspicion
 from osteon.inference.anchoring import FAINT_SCORE, anchored, demoted
 from osteon.inference.bones import Cuts, Said
 from osteon.inference.bones import bones as bones_of
@@ -102,14 +102,21 @@ class Pipeline:
         present = area_fraction >= card.cut("area_fraction") and confidence >= card.cut("confidence")
         return BoneEvidence(present, area_fraction, confidence, over_picture)
 
-    def detections(self, radiograph: Radiograph, *, min_score: float) -> Detections:
-        """The detector alone: scored boxes in image pixels, best first."""
+    def detections(self, radiograph: Radiograph, *, min_score: float, best: bool = False) -> Detections:
+        """The detector alone: scored boxes in image pixels, best first, and what they say of the picture together.
+
+        Args:
+            min_score: lower scores are dropped.
+            best: but the best box never is.
+        """
         session = self.detector()
         letterboxed = letterbox(radiograph.pixels, side_px=session.card.side_px)
         boxes, scores = session.run(letterboxed.pixels)
-        return detections(
-            boxes, scores, letterboxed.placement, min_score=min_score, iou_threshold=session.card.iou_threshold
+        least = min(min_score, float(scores.max(initial=0.0))) if best else min_score
+        found = detections(
+            boxes, scores, letterboxed.placement, min_score=least, iou_threshold=session.card.iou_threshold
         )
+        return replace(found, scale=session.card.picture)
 
     def bones_session(self) -> Session:
         """The model of single bones.
@@ -165,6 +172,7 @@ class Pipeline:
         bone = self.bone(radiograph)
         timing = {"read": read_ms, "gate": _ms_since(started)}
         found: tuple[Fracture, ...] = ()
+        suspicion: Suspicion | None = None
         single: tuple[Bone, ...] = ()
         detector: Session | None = None
         instances: Session | None = None
@@ -173,7 +181,10 @@ class Pipeline:
             detector = self.detector()
             lowest = detector.card.cut("doubt")
             least = lowest if min_score is None else min(min_score, lowest)
-            found = graded(self.detections(radiograph, min_score=least), detector.card)
+            detected = self.detections(radiograph, min_score=least, best=True)
+            suspicion = suspicion_of(detected)
+            graded_ones = graded(detected, detector.card)
+            found = tuple(each for each in graded_ones if each.grade or each.score >= least)
             timing["detect"] = _ms_since(before)
         if bone.present and bones:
             before = time.perf_counter()
@@ -196,28 +207,32 @@ class Pipeline:
             detector=detector.ref if detector else None,
             timing_ms=timing,
             candidates=tuple(fracture for fracture in shown if not fracture.grade),
+            suspicion=suspicion,
             bones=single if bones else None,
             instances=instances.ref if instances else None,
         )
 
 
 def graded(found: Detections, card: Card) -> tuple[Fracture, ...]:
-    """The boxes with probability and grade, as the detector's card has them."""
+    """The boxes with probability and grade, as the detector's card has them; see `Detections.shown`."""
+    reach = {name: found.shown(card.cut(name)) for name in GRADES}
     return tuple(
         Fracture(
             box_xyxy_px=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
             score=float(score),
             probability=card.calibration.probability(float(score)) if card.calibration else float(score),
-            grade=_grade(float(score), card),
+            grade=next((name for name in GRADES if reach[name][index]), None),
         )
-        for box, score in zip(found.boxes_xyxy_px, found.scores, strict=True)
+        for index, (box, score) in enumerate(zip(found.boxes_xyxy_px, found.scores, strict=True))
     )
 
 
-def _grade(score: float, card: Card) -> Grade | None:
-    if score >= card.cut("fracture"):
-        return "fracture"
-    return "doubt" if score >= card.cut("doubt") else None
+def suspicion_of(found: Detections) -> Suspicion | None:
+    """What the detector says of the whole picture; None where it has no scale for that."""
+    if found.scale is None or found.mass is None:
+        return None
+    score, curve = found.scale.score(found.mass), found.scale.calibration
+    return Suspicion(score, curve.probability(score) if curve else None)
 
 
 def decide(fractures: tuple[Fracture, ...]) -> Decision:

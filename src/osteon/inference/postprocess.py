@@ -1,11 +1,12 @@
 """Model output -> boxes in image pixels and bone evidence. Training's evaluation and inference share this file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from osteon.geometry import Boxes, Placement, iou, suppress
+from osteon.inference.card import PictureScale
 from osteon.preprocess import unletterbox
 
 MOST_CANDIDATES = 1000
@@ -14,18 +15,46 @@ MOST_DETECTIONS = 100
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """Scored boxes of one picture, best first: (n, 4) in image pixels and (n,) in [0, 1]."""
+    """Scored boxes of one picture, best first.
+
+    Attributes:
+        boxes_xyxy_px: (n, 4) in image pixels.
+        scores: (n,) in [0, 1].
+        mass: sum of the scores of all points, also of those that are no boxes here; None: not known.
+        scale: what the mass says of the picture; None: its best box speaks for it.
+    """
 
     boxes_xyxy_px: Boxes
     scores: NDArray[np.float32]
+    mass: float | None = None
+    scale: PictureScale | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
 
     @property
     def best(self) -> float:
-        """The highest score, the picture's own; 0 where there is no box."""
+        """The picture's own score: by its mass, or else the highest of a box; 0 where there is no box."""
+        if not len(self.scores):
+            return 0.0
+        by_mass = self.scale.score(self.mass) if self.scale and self.mass is not None else None
+        return float(self.scores[0]) if by_mass is None else by_mass
+
+    @property
+    def top(self) -> float:
+        """The highest score of a box; 0 where there is none."""
         return float(self.scores[0]) if len(self.scores) else 0.0
+
+    def shown(self, cut: float) -> NDArray[np.bool_]:
+        """(n,) the boxes that a cut shows: those that reach it, on a picture that does.
+
+        A picture that reaches it by its mass shows its best box at least.
+        """
+        reach = self.scores >= cut
+        if self.scale and self.mass is not None and len(self.scores):
+            reach &= self.best >= cut
+            reach[0] |= self.best >= cut
+        return reach
 
 
 def detections(
@@ -55,7 +84,7 @@ def candidates(boxes_xyxy: Boxes, scores: NDArray[np.float32], placement: Placem
     likely = likely[np.argsort(-scores[likely], kind="stable")][:MOST_CANDIDATES]
     boxes = placement.to_image(boxes_xyxy[likely])
     wide = np.all(boxes[:, 2:] - boxes[:, :2] >= 1, axis=1)
-    return Detections(boxes[wide], scores[likely][wide])
+    return Detections(boxes[wide], scores[likely][wide], float(scores.sum(dtype=np.float64)))
 
 
 def suppressed(found: Detections, *, iou_threshold: float, voting_iou: float | None = None) -> Detections:
@@ -74,7 +103,7 @@ def suppressed(found: Detections, *, iou_threshold: float, voting_iou: float | N
         votes = (near * found.scores).astype(np.float64)
         votes[np.arange(len(kept)), kept] = found.scores[kept]  # its own vote, even where it has no area
         boxes = (votes @ found.boxes_xyxy_px / votes.sum(axis=1, keepdims=True)).astype(np.float32)
-    return Detections(boxes, found.scores[kept])
+    return replace(found, boxes_xyxy_px=boxes, scores=found.scores[kept])
 
 
 def bone_measures(probabilities: NDArray[np.float32], placement: Placement) -> tuple[NDArray[np.float32], float, float]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from osteon.errors import AnalysisNotFound
 from osteon.files import overlay
-from osteon.findings import Anchor, Bone, BoneEvidence, Findings, Fracture, ModelRef
+from osteon.findings import Anchor, Bone, BoneEvidence, Findings, Fracture, ModelRef, Suspicion
 from osteon.radiograph import Radiograph
 from osteon.service import bone_files
 from osteon.service.decoders import DecodedFile, DecodedPage
@@ -103,6 +103,7 @@ def findings_from_json(
         detector=ModelRef(**models["detector"]) if models["detector"] else None,
         timing_ms=value["timing_ms"],
         candidates=_fractures(value.get("candidates", ())),
+        suspicion=Suspicion(**value["suspicion"]) if value.get("suspicion") else None,
         bones=bones,
         instances=ModelRef(**models["bones"]) if models.get("bones") else None,
     )

@@ -20,6 +20,8 @@ from osteon.evaluation.operating_points import (
     detector_points,
     fit_calibration,
     gate_points,
+    picture_scale,
+    scaled,
 )
 from osteon.files import read
 from osteon.inference.card import Card
@@ -170,13 +172,17 @@ def _detector_card(card: Card, session: Session, cases: Sequence[Case], _more: S
     scores, hits = box_outcomes(judged)
     calibration = fit_calibration(scores, hits)
     probabilities = np.array([calibration.probability(float(score)) for score in scores])
+    points = detector_points(judged)
+    scale = picture_scale(judged, {name: point.threshold for name, point in points.items()})
+    judged = scaled(judged, scale)
     metrics = detection.summary(judged)
     metrics |= {
         "fractured_pictures": sum(p.fractured for p in judged),
         "normal_pictures": sum(not p.fractured for p in judged),
         "calibration_error": calibration_error(probabilities, hits),
     }
-    return replace(card, operating_points=detector_points(judged), calibration=calibration, metrics=metrics)
+    points = detector_points(judged)
+    return replace(card, operating_points=points, calibration=calibration, picture=scale, metrics=metrics)
 
 
 def _squares(cases: Sequence[Case], side_px: int) -> list[Square]:

@@ -55,6 +55,13 @@ class SingleBoneOut(BaseModel):
     area_px: int
 
 
+class SuspicionOut(BaseModel):
+    """What the detector says of the whole picture, by all that it saw on it."""
+
+    score: float = Field(description="on the scale of the boxes' scores")
+    probability: float | None = Field(description="that the picture shows a fracture, calibrated")
+
+
 class ModelOut(BaseModel):
     """Which model spoke."""
 
@@ -80,6 +87,9 @@ class FindingsOut(BaseModel):
     width_px: int
     bone: BoneOut
     decision: Decision
+    suspicion: SuspicionOut | None = Field(
+        None, description="the detector's word on the whole picture, by which it decides; null where it has none"
+    )
     fractures: list[FractureOut]
     models: ModelsOut
     timing_ms: dict[str, float]
