@@ -119,7 +119,7 @@ function ofAnalysis(analysis: Analysis, page: number): Part[] {
   const marks = stage.active.draft?.marks ?? [];
   return [
     name,
-    ...verdict(findings.decision),
+    ...verdict(findings.decision, findings.suspicion?.probability),
     marks.length ? places(marks, findings.fractures) : null,
   ];
 }
@@ -132,9 +132,10 @@ function unfinished({ status, error, progress }: Analysis): Part[] {
   ];
 }
 
-const verdict = (decision: Decision): Part[] => [
+const verdict = (decision: Decision, probability?: number | null): Part[] => [
   element("p", { className: `decision ${decision}` }, icon(decision), word(`decision.${decision}`)),
   element("p", { className: "meaning" }, word(`meaning.${decision}`)),
+  typeof probability === "number" ? element("p", { className: "suspicion" }, word("suspicion", { probability: percent(probability) }), meter(probability)) : null,
 ];
 
 const places = (marks: Mark[], fractures: Fracture[]): HTMLElement =>

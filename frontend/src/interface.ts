@@ -29,6 +29,7 @@ export interface Findings {
   width_px: number;
   bone: Bone;
   decision: Decision;
+  suspicion?: { score: number; probability: number | null } | null; // of the whole picture
   fractures: Fracture[];
   timing_ms: Record<string, number>;
   bones?: unknown[]; // once they are found

@@ -111,7 +111,7 @@ def test_figures_of_folds_are_taken_into_the_card_of_a_model(seen: list[Path], t
     found = json.loads(folds.read_text())
     model, out = tmp_path / "fold1.onnx", tmp_path / "released" / "detector.onnx"
     row = found["by_fold"]["folds"][0]
-    card = models.detector_card(metrics={name: row[name] for name in ("map50", "auroc")})
+    card = models.detector_card(metrics={name: row[name] for name in ("map50", "map50_95")})
     onnx.save(models.detector_model(card), str(model))
     done = osteon("models", "adopt", model, folds, "--out", out)
     assert (done.status, done.out.strip()) == (0, str(out)), done.err

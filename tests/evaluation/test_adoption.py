@@ -67,7 +67,7 @@ def test_pictures_are_scored_by_the_scale_of_all_folds() -> None:
     text = markdown(card, ModelRef("d", "1", "0" * 64), 1)
     assert (
         "sum of the scores of all points" in text
-        and f"Called by its best box {found['by_best_box']['auroc']:.3f}" in text
+        and f"By its best box alone AUROC would be {found['by_best_box']['auroc']:.3f}" in text
     )
 
 

@@ -74,6 +74,7 @@ def test_pictures_are_called_by_their_mass_where_it_is_known() -> None:
         assert point["measured"][figure] >= {"sensitivity": 0.9, "specificity": 0.95}[figure]
     assert found["operating_points"]["doubt"]["measured"]["specificity"] > 0.6, "masses two deviations apart"
     honest, boxes_alone = (each["operating_points"]["fracture"]["cross_fitted"] for each in (found, plain))
+    assert 0 < found["picture_calibration"]["ece"] < 0.1 and plain["picture_calibration"] is None
     assert honest["specificity"] < 1 and honest["sensitivity"] > boxes_alone["sensitivity"]
 
 

@@ -8,7 +8,17 @@ from collections.abc import Sequence
 from osteon.anatomy import Language
 from osteon.findings import Failure, Findings, Fracture, document
 
-COLUMNS = ("source", "decision", "bone_area", "bone_confidence", "fractures", "best_score", "best_probability", "ms")
+COLUMNS = (
+    "source",
+    "decision",
+    "probability",
+    "bone_area",
+    "bone_confidence",
+    "fractures",
+    "best_score",
+    "best_probability",
+    "ms",
+)
 BONE_COLUMNS = ("bones", "fractured_bones")
 """Further columns, where bones were asked for."""
 CATEGORY_ID = 1
@@ -27,6 +37,7 @@ def row(findings: Findings, language: Language = "en") -> tuple[str, ...]:
     return (
         findings.source,
         findings.decision,
+        _probability(findings),
         f"{findings.bone.area_fraction:.2f}",
         f"{findings.bone.confidence:.2f}",
         str(len(findings.fractures)) if findings.detector else "",
@@ -35,6 +46,12 @@ def row(findings: Findings, language: Language = "en") -> tuple[str, ...]:
         f"{findings.timing_ms['total']:.0f}",
         *(() if findings.bones is None else _bone_cells(findings, language)),
     )
+
+
+def _probability(findings: Findings) -> str:
+    """That the picture shows a fracture; "" where the detector does not say."""
+    told = findings.suspicion.probability if findings.suspicion else None
+    return "" if told is None else f"{told:.2f}"
 
 
 def _bone_cells(findings: Findings, language: Language) -> tuple[str, str]:

@@ -92,7 +92,7 @@ def _kept(found: Mapping[str, Any]) -> dict[str, Any]:
         "intervals": found["intervals"],
         "folds": found["by_fold"]["folds"],
         "spread": found["by_fold"]["spread"],
-        **({"by_best_box": found["by_best_box"]} if found.get("picture") else {}),
+        **({name: found[name] for name in ("by_best_box", "picture_calibration")} if found.get("picture") else {}),
         "operating_points": {
             name: {"intervals": point["intervals"], "cross_fitted": point["cross_fitted"]}
             for name, point in points.items()

@@ -162,6 +162,20 @@ def calibration(folds: Folds) -> dict[str, Any]:
     return found
 
 
+def _picture_calibration(folds: Folds) -> dict[str, float] | None:
+    """How well the pictures' probabilities hold, each by the scale and curve of the other folds; None: one has none."""
+    probabilities, fractured = [], []
+    for left_out, pictures in folds.items():
+        rest = [p for fold, others in folds.items() if fold != left_out for p in others]
+        scale = picture_scale(rest, {name: point.threshold for name, point in detector_points(rest).items()})
+        if scale is None or scale.calibration is None:
+            return None
+        probabilities += [scale.calibration.probability(p.found.best) for p in scaled(pictures, scale)]
+        fractured += [p.fractured for p in pictures]
+    held = goodness(np.array(probabilities), np.array(fractured, np.bool_))
+    return {name: held[name] for name in ("ece", "brier", "log_loss")}
+
+
 def _by_best_box(pictures: Sequence[Judged], points: Mapping[str, Any]) -> dict[str, Any]:
     """AUROC, and sensitivity and specificity at the cuts, where each picture has the score of its best box."""
     at_cuts = {name: at_cut(pictures, point["threshold"]) for name, point in points.items()}
@@ -201,6 +215,7 @@ def report(parts: Sequence[Records], *, samples: int = 1000) -> dict[str, Any]:
         "intervals": {name: pair(sure[name]) for name in figures},
         "operating_points": points,
         "picture": asdict(scale) if scale else None,
+        "picture_calibration": _picture_calibration(plain) if scale else None,
         "by_best_box": _by_best_box(pooled(plain), points),
         "calibration": _calibration_if_any(made),
         **_looked_at(parts, together, points["doubt"]["threshold"], samples=min(samples, groups.GROUP_SAMPLES)),

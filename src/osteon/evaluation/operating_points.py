@@ -18,6 +18,8 @@ LEAST_DOUBT = 0.01
 LEAST_MASS = 1e-9
 LEAST_RISE = 1.05
 """From `doubt` to `fracture`, of a picture's mass."""
+_ROUNDING = 1e-4
+"""Of a mass: so much is left for the scale's rounded numbers."""
 HIT_IOU = 0.3
 """Overlap at which a box counts as pointing at a fracture, for calibration."""
 
@@ -121,10 +123,10 @@ def picture_scale(pictures: Sequence[Judged], cuts: Mapping[str, float]) -> Pict
     low, high = _quantiles(mass, fractured)
     if low <= LEAST_MASS:
         return None
-    ends = np.log([low * (1 - 1e-6), max(high * (1 + 1e-6), low * LEAST_RISE)])
+    ends = np.log([low * (1 - _ROUNDING), max(high * (1 + _ROUNDING), low * LEAST_RISE)])
     logits = [math.log(cuts[name] / (1 - cuts[name])) for name in ("doubt", "fracture")]
     slope = (logits[1] - logits[0]) / float(ends[1] - ends[0])
-    scale = PictureScale(slope, logits[0] - slope * float(ends[0]))
+    scale = PictureScale(round(slope, 6), round(logits[0] - slope * float(ends[0]), 6))
     scores = np.array([scale.score(float(each)) for each in mass])
     return replace(scale, calibration=fit_calibration(scores, fractured))
 

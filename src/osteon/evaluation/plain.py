@@ -22,4 +22,4 @@ def plain(value: Any, *, places: int = 4) -> Any:
     return value
 
 
-_FINE = ("threshold", "cuts", "curve", "platt")
+_FINE = ("threshold", "cuts", "curve", "platt", "picture")

@@ -119,11 +119,13 @@ def _picture_scale(card: Card) -> str:
     )
     if scale.calibration:
         curve = f"logistic({scale.calibration.slope:.3f} logit(score) + {scale.calibration.intercept:.3f})"
-        text += f" The picture's `probability` = {curve}."
+        text += f" The picture's `probability` = {curve}"
+        held = card.cross_validation.get("picture_calibration")
+        text += f" (fitted on the other folds, expected calibration error {held['ece']:.3f})." if held else "."
     if found:
         doubt, fracture = found["doubt"], found["fracture"]
         text += (
-            f" Called by its best box {found['auroc']:.3f} of AUROC would be reached, at `doubt` sensitivity "
+            f" By its best box alone AUROC would be {found['auroc']:.3f}, at `doubt` sensitivity "
             f"{doubt['sensitivity']:.3f} and specificity {doubt['specificity']:.3f}, at `fracture` "
             f"{fracture['sensitivity']:.3f} and {fracture['specificity']:.3f}."
         )

@@ -192,7 +192,7 @@ class _Writer:
             heading=words["report.sheet"].format(page=page, pages=self.pages) if self.pages > 1 else "",
             decision=findings["decision"],
             headline=words[f"decision.{findings['decision']}"],
-            meaning=words[f"meaning.{findings['decision']}"],
+            meaning=self._meaning(findings),
             gate=self._gate(findings["bone"]),
             bones=self._bones(findings["bones"]) if "bones" in findings else "",
             pixels=_pixels(png),
@@ -214,6 +214,14 @@ class _Writer:
         return self.words[f"report.gate.{'yes' if bone['present'] else 'no'}"].format(
             area=self._percent(bone["area_fraction"]), confidence=self._number(bone["confidence"])
         )
+
+    def _meaning(self, findings: Mapping[str, Any]) -> str:
+        """What the decision means, and the probability of a fracture on the film where it is told."""
+        text = self.words[f"meaning.{findings['decision']}"]
+        told = (findings.get("suspicion") or {}).get("probability")
+        if told is None:
+            return text
+        return f"{text} {self.words['suspicion'].format(probability=self._percent(told))}"
 
     def _bones(self, bones: Sequence[Mapping[str, Any]]) -> str:
         """Their names, each with its number where there are several: "radius, ulna, phalanx (14)"."""
