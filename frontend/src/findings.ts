@@ -135,7 +135,7 @@ function unfinished({ status, error, progress }: Analysis): Part[] {
 const verdict = (decision: Decision, probability?: number | null): Part[] => [
   element("p", { className: `decision ${decision}` }, icon(decision), word(`decision.${decision}`)),
   element("p", { className: "meaning" }, word(`meaning.${decision}`)),
-  typeof probability === "number" ? element("p", { className: "suspicion" }, word("suspicion", { probability: percent(probability) }), meter(probability)) : null,
+  typeof probability === "number" ? element("p", { className: `suspicion ${decision}` }, word("suspicion", { probability: percent(probability) }), meter(probability)) : null,
 ];
 
 const places = (marks: Mark[], fractures: Fracture[]): HTMLElement =>
