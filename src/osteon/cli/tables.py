@@ -71,7 +71,7 @@ def rich_table(findings: Sequence[Findings], language: Language = "en") -> None:
         table.add_row(*row(finding, language), style=STYLES[finding.decision])
     console = Console()
     if not console.is_terminal:
-        console = Console(width=200)
+        console = Console(width=240)
     console.print(table)
 
 
