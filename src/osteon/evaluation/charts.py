@@ -30,7 +30,7 @@ def points(judged: Sequence[Judged]) -> dict[str, Any]:
 
 
 def _histogram(judged: Sequence[Judged]) -> list[tuple[float, float, float]]:
-    """(score, share of fractured, share of normal pictures whose best score is in the bin that begins there)."""
+    """(score, share of fractured, share of normal pictures whose score is in the bin that begins there)."""
     rows = []
     for kind in (True, False):
         best = np.clip([p.found.best for p in judged if p.fractured == kind], _EDGES[0], _EDGES[-1])
@@ -78,7 +78,7 @@ def _roc(found: Mapping[str, Any]) -> tuple[str, Chart, str]:
     auroc = found["figures"]["auroc"]
     title = "ROC by picture" + ("" if math.isnan(auroc) else f" (AUROC {auroc:.2f})")
     chart = Chart("1 - specificity", "sensitivity", _SHARES, lines=lines, marks=marks)
-    return title, chart, "A picture scores as its best box. Rings: the model's two cuts."
+    return title, chart, "By the picture's own score, see below. Rings: the model's two cuts."
 
 
 def _reliability(found: Mapping[str, Any]) -> tuple[str, Chart, str]:
@@ -104,7 +104,7 @@ def _scores(found: Mapping[str, Any]) -> tuple[str, Chart, str]:
         Line([(edge, fractured) for edge, fractured, _ in rows], RUST, "fractured", steps=True, filled=True),
     ]
     ticks = [round(step * i, 2) for i in range(6)]
-    chart = Chart("best score", "share of pictures", _SCORES, ticks, True, lines=lines, marks=_cuts(found))
+    chart = Chart("score", "share of pictures", _SCORES, ticks, True, lines=lines, marks=_cuts(found))
     return "Scores of fractured and normal pictures", chart, "The further apart the two, the better; lines: the cuts."
 
 
