@@ -22,13 +22,13 @@ from osteon.evaluation.detection import Judged, image_auroc, summary
 from osteon.evaluation.operating_points import (
     at_cut,
     box_outcomes,
+    detector_cuts,
     detector_points,
     fit_calibration,
     picture_scale,
     scaled,
 )
 from osteon.evaluation.records import Records
-from osteon.inference.card import PictureScale
 from osteon.inference.card_text import ends_text, group_table
 
 Folds = Mapping[str, Sequence[Judged]]
@@ -88,14 +88,6 @@ def pooled(folds: Folds) -> list[Judged]:
     return together
 
 
-def scale_of(folds: Folds) -> tuple[PictureScale | None, list[Judged]]:
-    """The scale of pictures by their mass, drawn on all folds (None: see `picture_scale`), and all pictures on it."""
-    together = pooled(folds)
-    cuts = {name: point.threshold for name, point in detector_points(together).items()}
-    scale = picture_scale(together, cuts)
-    return scale, scaled(together, scale)
-
-
 def by_fold(folds: Folds) -> dict[str, Any]:
     """The figures of each fold, their mean and their spread (standard deviation over folds)."""
     rows: list[dict[str, Any]] = [
@@ -114,34 +106,41 @@ def by_fold(folds: Folds) -> dict[str, Any]:
 def operating_points(folds: Folds, *, samples: int = 1000) -> dict[str, Any]:
     """The cuts of `detector_points` on all folds, what they give with intervals, and what cross-fitted cuts give.
 
-    Pictures are called by their masses where these are known, on the scale of all folds, or of the others.
+    Pictures are called by the scale that they have on all folds, and by that of the others where cuts are cross-fitted.
     """
-    together = scale_of(folds)[1]
+    together = pooled(folds)
     points = detector_points(together)
     sure = intervals(together, samples=samples, cuts={name: point.threshold for name, point in points.items()})
+    chosen = _chosen_on_others(folds)
     found = {}
     for name, point in points.items():
         found[name] = {
             "threshold": point.threshold,
             "measured": dict(point.measured),
             "intervals": {figure: pair(sure[f"{name}.{figure}"]) for figure in point.measured},
-            "cross_fitted": _cross_fitted(folds, name),
+            "cross_fitted": _cross_fitted(chosen, name),
         }
     return found
 
 
-def _cross_fitted(folds: Folds, name: str) -> dict[str, Any]:
-    """A cut chosen on the other folds, measured on each fold: counts summed over all."""
-    cuts, called = [], {True: [0, 0], False: [0, 0]}
+def _chosen_on_others(folds: Folds) -> list[tuple[dict[str, float], list[Judged]]]:
+    """For each fold the cuts that the other folds choose, and its pictures on the other folds' scale."""
+    chosen = []
     for left_out, pictures in folds.items():
         rest = [p for fold, others in folds.items() if fold != left_out for p in others]
-        others_cuts = {cut: point.threshold for cut, point in detector_points(rest).items()}
-        cut = others_cuts[name]
-        cuts.append(cut)
-        for picture in scaled(pictures, picture_scale(rest, others_cuts)):
-            called[picture.fractured][0] += int((picture.found.best >= cut) == picture.fractured)
+        cuts = detector_cuts(rest)
+        chosen.append((cuts, scaled(pictures, picture_scale(rest, cuts))))
+    return chosen
+
+
+def _cross_fitted(chosen: Sequence[tuple[dict[str, float], list[Judged]]], name: str) -> dict[str, Any]:
+    """A cut chosen on the other folds, measured on each fold: counts summed over all."""
+    called = {True: [0, 0], False: [0, 0]}
+    for cuts, pictures in chosen:
+        for picture in pictures:
+            called[picture.fractured][0] += int((picture.found.best >= cuts[name]) == picture.fractured)
             called[picture.fractured][1] += 1
-    figures: dict[str, Any] = {"cuts": cuts}
+    figures: dict[str, Any] = {"cuts": [cuts[name] for cuts, _ in chosen]}
     for figure, (agreed, count) in (("sensitivity", called[True]), ("specificity", called[False])):
         figures[figure] = round(agreed / count, 4)
         figures[f"{figure}_interval"] = pair(wilson(agreed, count))
@@ -164,15 +163,12 @@ def calibration(folds: Folds) -> dict[str, Any]:
 
 def _picture_calibration(folds: Folds) -> dict[str, float] | None:
     """How well the pictures' probabilities hold, each by the scale and curve of the other folds; None: one has none."""
-    probabilities, fractured = [], []
-    for left_out, pictures in folds.items():
-        rest = [p for fold, others in folds.items() if fold != left_out for p in others]
-        scale = picture_scale(rest, {name: point.threshold for name, point in detector_points(rest).items()})
-        if scale is None or scale.calibration is None:
-            return None
-        probabilities += [scale.calibration.probability(p.found.best) for p in scaled(pictures, scale)]
-        fractured += [p.fractured for p in pictures]
-    held = goodness(np.array(probabilities), np.array(fractured, np.bool_))
+    pictures = [p for _, fold in _chosen_on_others(folds) for p in fold]
+    curves = [p.found.scale.calibration if p.found.scale else None for p in pictures]
+    told = [curve.probability(p.found.best) for p, curve in zip(pictures, curves, strict=True) if curve]
+    if len(told) < len(pictures):
+        return None
+    held = goodness(np.array(told), np.array([p.fractured for p in pictures], np.bool_))
     return {name: held[name] for name in ("ece", "brier", "log_loss")}
 
 
@@ -201,8 +197,10 @@ def report(parts: Sequence[Records], *, samples: int = 1000) -> dict[str, Any]:
         samples: of the bootstrap; groups take at most 300.
     """
     plain = named(parts)
-    scale, together = scale_of(plain)
+    by_boxes = pooled(plain)
+    scale = picture_scale(by_boxes, detector_cuts(by_boxes))
     made = {name: scaled(fold, scale) for name, fold in plain.items()}
+    together = pooled(made)
     sure, figures = intervals(together, samples=samples), summary(together)
     points = operating_points(made, samples=samples)
     return {
@@ -216,7 +214,7 @@ def report(parts: Sequence[Records], *, samples: int = 1000) -> dict[str, Any]:
         "operating_points": points,
         "picture": asdict(scale) if scale else None,
         "picture_calibration": _picture_calibration(plain) if scale else None,
-        "by_best_box": _by_best_box(pooled(plain), points),
+        "by_best_box": _by_best_box(by_boxes, points),
         "calibration": _calibration_if_any(made),
         **_looked_at(parts, together, points["doubt"]["threshold"], samples=min(samples, groups.GROUP_SAMPLES)),
     }

@@ -93,6 +93,11 @@ def detector_points(pictures: Sequence[Judged]) -> dict[str, OperatingPoint]:
     Raises:
         InvalidDataset: no fractured, or no normal picture.
     """
+    return {name: OperatingPoint(cut, at_cut(pictures, cut)) for name, cut in detector_cuts(pictures).items()}
+
+
+def detector_cuts(pictures: Sequence[Judged]) -> dict[str, float]:
+    """The thresholds of `detector_points`, not measured."""
     best = np.array([p.found.top for p in pictures], np.float64)
     fractured = np.array([p.fractured for p in pictures], np.bool_)
     if not fractured.any() or fractured.all():
@@ -101,8 +106,7 @@ def detector_points(pictures: Sequence[Judged]) -> dict[str, OperatingPoint]:
         )
     doubt, highest = _quantiles(best, fractured)
     low = max(_down(doubt), LEAST_DOUBT)
-    cuts = {"fracture": max(_above(highest), low), "doubt": low}
-    return {name: OperatingPoint(cut, at_cut(pictures, cut)) for name, cut in cuts.items()}
+    return {"fracture": max(_above(highest), low), "doubt": low}
 
 
 def picture_scale(pictures: Sequence[Judged], cuts: Mapping[str, float]) -> PictureScale | None:
@@ -110,7 +114,7 @@ def picture_scale(pictures: Sequence[Judged], cuts: Mapping[str, float]) -> Pict
 
     Args:
         pictures: of both kinds, with the mass of their scores.
-        cuts: of boxes, as `detector_points` chooses them.
+        cuts: of boxes, see `detector_cuts`.
 
     Returns:
         None where a picture's mass is not known, where the cuts are one, or where fractured pictures have no mass.

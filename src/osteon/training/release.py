@@ -17,6 +17,7 @@ from osteon.evaluation.operating_points import (
     box_outcomes,
     calibration_error,
     decision,
+    detector_cuts,
     detector_points,
     fit_calibration,
     gate_points,
@@ -172,8 +173,7 @@ def _detector_card(card: Card, session: Session, cases: Sequence[Case], _more: S
     scores, hits = box_outcomes(judged)
     calibration = fit_calibration(scores, hits)
     probabilities = np.array([calibration.probability(float(score)) for score in scores])
-    points = detector_points(judged)
-    scale = picture_scale(judged, {name: point.threshold for name, point in points.items()})
+    scale = picture_scale(judged, detector_cuts(judged))
     judged = scaled(judged, scale)
     metrics = detection.summary(judged)
     metrics |= {
