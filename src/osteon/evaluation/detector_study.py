@@ -153,26 +153,28 @@ def plot(study: Figures, histories: Mapping[str, Sequence[Figures]], path: Path)
     from matplotlib import pyplot
 
     rows = [row for row in study["rows"] if row["measured"]]
-    figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(18, 5.5), layout="constrained")
-    for number, row in enumerate(rows):
-        colour, measured = f"C{number % 10}", row["measured"]
-        left.plot(*zip(*measured["froc"], strict=True), color=colour, label=row["label"])
+    height = 5.5 + 0.2 * math.ceil(len(rows) / 4)  # the legend has four columns below
+    figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(18, height), layout="constrained")
+    for number, row in enumerate(rows, start=1):
+        colour, measured = mpl.colormaps["tab20"]((number - 1) % 20), row["measured"]
+        left.plot(*zip(*measured["froc"], strict=True), color=colour, label=f"{number}  {row['label']}")
         value = measured["figures"]["map50"]
         low, high = measured["intervals"]["map50"]
         reach = [[max(0.0, value - low)], [max(0.0, high - value)]]
         middle.errorbar(measured["ms"], value, yerr=reach, fmt="o", color=colour, capsize=3)
-        middle.annotate(row["label"], (measured["ms"], value), xytext=(5, 4), textcoords="offset points", fontsize=7)
+        beside = (5 + 11 * (number % 2), 4)  # rows of the same network lie one upon the other
+        middle.annotate(str(number), (measured["ms"], value), xytext=beside, textcoords="offset points", fontsize=8)
         points = [(point["epoch"], point["map50"]) for point in histories.get(row["name"], ()) if "map50" in point]
         if points:
-            right.plot(*zip(*points, strict=True), color=colour, marker=".", label=row["label"])
-    middle.margins(x=0.3)  # room for the labels
+            right.plot(*zip(*points, strict=True), color=colour, marker=".")
+            right.annotate(str(number), points[-1], xytext=(5, -3), textcoords="offset points", fontsize=8)
+    middle.margins(x=0.12)  # room for the numbers
     left.set(xscale="symlog", xlim=(0, 10), ylim=(0, 1), xlabel="false positives an image", ylabel="sensitivity")
     left.set_title("FROC, IoU 0.5")
     middle.set(xscale="log", xlabel="milliseconds as ONNX on two threads", ylabel="mAP50", title="What time buys")
     right.set(xlabel="epoch", ylabel="validation mAP50 (averaged weights)", title="Learning")
-    for axes in (left, right):
-        if axes.has_data():
-            axes.legend(fontsize=7)
+    if rows:
+        figure.legend(loc="outside lower center", ncols=4, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
     pyplot.close(figure)
