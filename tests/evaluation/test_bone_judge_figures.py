@@ -76,6 +76,19 @@ class TestReport:
                 assert low < said["value"] < high < low + 0.2, (kind, who)
         assert found["combination"]["by_film"]["cross_fitted"].keys() == {"fold1", "fold2", "fold3", "fold4"}
 
+    def test_a_single_part_is_joined_by_halves(self) -> None:
+        """Each film by the curve of the other half, and both halves have fractured films."""
+        made = [replace(film, part="fold1") for film in films(300, detector=1.5, judge=1.5)]
+        found = report(made, with_detector=True, samples=200)
+        assert found["by_film"]["less_detector"]["both"]["interval"][0] > 0
+        for name in ("by_film", "by_bone"):
+            curves = found["combination"][name]["cross_fitted"]
+            assert curves.keys() == {"half 1", "half 2"}
+            assert curves["half 1"] != curves["half 2"] != found["combination"][name]["all"]
+        assert [row["part"] for row in found["by_part"]] == ["fold1"]
+        few = [made[0], made[3], made[1], made[2]]
+        assert report(few, with_detector=True, samples=2)["combination"]["by_film"]["cross_fitted"]
+
     def test_a_judge_that_knows_nothing_adds_nothing(self) -> None:
         found = report(films(300, detector=2.0, judge=0.0), with_detector=True, samples=200)
         low, high = found["by_film"]["less_detector"]["both"]["interval"]
@@ -226,9 +239,9 @@ PARTS = Split("rods", {"fold1": ("00", "01"), "fold2": ("02", "03")}, 0, "by han
 FOLDS = {name: PARTS.fold(name) for name in PARTS.parts}
 
 
-def box(name: str, part: str, *, split_hash: str = PARTS.hash) -> Records:
+def box(name: str, part: str, *, split_hash: str = PARTS.hash, mass: float | None = None) -> Records:
     """One picture with one box."""
-    found = Detections(np.array([[0, 0, 9, 9]], np.float32), np.array([0.7], np.float32))
+    found = Detections(np.array([[0, 0, 9, 9]], np.float32), np.array([0.7], np.float32), mass)
     origin = Origin("d", "1", "", 0.5, 0.005, split_hash, part)
     return Records(origin, (Record(Judged(name, found, np.zeros((0, 4), np.float32)), Facts(100, 100)),))
 
@@ -275,3 +288,10 @@ class TestJudging:
         records.write(box("00", "fold1", split_hash="another"), tmp_path / "other.jsonl")
         with pytest.raises(InvalidDataset, match="of split another"):
             boxes_of([tmp_path / "other.jsonl"], judging, PARTS)  # type: ignore[arg-type]
+
+    def test_a_film_is_scored_as_the_detector_scores_it(self, tmp_path: Path) -> None:
+        judging = {"fold1": (None, frozenset(PARTS.parts["fold1"]))}
+        records.write(box("00", "fold1", mass=3.0), tmp_path / "fold1.jsonl")
+        files = [tmp_path / "fold1.jsonl"]
+        assert boxes_of(files, judging, PARTS)["00"].best == pytest.approx(0.75)  # type: ignore[arg-type]
+        assert boxes_of(files, judging, PARTS, scale=None)["00"].best == pytest.approx(0.7)  # type: ignore[arg-type]

@@ -151,6 +151,14 @@ Examples:
     multiple=True,
     help="Boxes of each fold's own detector on that fold (osteon evaluate detector --records).",
 )
+@click.option(
+    "--film-score",
+    type=click.Choice(("sum", "best")),
+    default="sum",
+    show_default=True,
+    help="The detector's word on a film: the sum of the scores of all its points where the records have it, or its best"
+    " box.",
+)
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="Of the bootstrap.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Tables instead of JSON.")
 def evaluate_bone_judge(
@@ -160,13 +168,15 @@ def evaluate_bone_judge(
     split_file: Path,
     folder: Path,
     records_files: tuple[Path, ...],
+    film_score: str,
     samples: int,
     as_markdown: bool,
 ) -> None:
     """AUROC by bone and by film: judges (MODELS, one for each fold), detectors, and both joined, with 95% intervals.
 
     Every judge is asked about the part that it has not learned from, which its card tells; detectors likewise. Only
-    films that both have judged count.
+    films that both have judged count. The curve that joins them is fitted on the other folds, of a single fold on its
+    other half.
     """
     from osteon.datasets.split import Split
     from osteon.evaluation import bone_judge as evaluation
@@ -183,7 +193,9 @@ def evaluate_bone_judge(
     with bars() as report:
         manifest, bones, crops = _opened(place, files, folder, framing.side_px, framing.margin, report)
         parts = evaluation.judges_by_part(sessions, _folds(split_file, ()))
-        found = evaluation.boxes_of(records_files, parts, Split.read(split_file)) if records_files else None
+        scale = evaluation.BY_MASS if film_score == "sum" else None
+        split = Split.read(split_file)
+        found = evaluation.boxes_of(records_files, parts, split, scale=scale) if records_files else None
         films = evaluation.judge_films(manifest, crops, parts, bones=bones, found=found, progress=report)
     told = bone_judge_report.report(films, with_detector=found is not None, samples=samples)
     click.echo(

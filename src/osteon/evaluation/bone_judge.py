@@ -3,7 +3,7 @@
 By film every film counts whose truth is known; the judge's word is its most damaged bone, 0 where no bone was found. By
 bone, broken bones of fractured films stand against the bones of normal films; bones whose fracture may be another's,
 and the other bones of fractured films, are left out, for nobody knows. Every film is judged by models that have not
-seen it, and the two scores are joined by a curve that was fitted on the other folds.
+seen it, and the two scores are joined by a curve that was fitted on the other folds (of one fold, on its other half).
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from osteon.evaluation import records
 from osteon.evaluation.detection import auroc
 from osteon.evaluation.judge import Progress, truth_known
 from osteon.inference.bone_judge import Combination, damage, detector_scores, logit
-from osteon.inference.card import OperatingPoint
+from osteon.inference.card import OperatingPoint, PictureScale
 from osteon.inference.postprocess import Detections
 from osteon.inference.session import Session
 
@@ -31,6 +31,8 @@ Flags = NDArray[np.bool_]
 Judging = tuple[Session, frozenset[str]]
 """A judge, and the films that it has not seen."""
 SPECIFICITY = 0.95
+BY_MASS = PictureScale(slope=1.0, intercept=0.0)
+"""Scores a film by its boxes' mass; every scale of rising slope orders films alike, and is joined alike."""
 _NONE = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 
 
@@ -46,7 +48,7 @@ class JudgedBone:
 
 @dataclass(frozen=True)
 class JudgedFilm:
-    """A film: the part of the split it was judged in, its truth, the detector's best score, its bones, metal or not."""
+    """A film: the part of the split it was judged in, its truth, the detector's score, its bones, metal or not."""
 
     name: str
     part: str
@@ -81,8 +83,16 @@ def judges_by_part(sessions: Sequence[Session], folds: Mapping[str, Split]) -> d
     return parts
 
 
-def boxes_of(files: Sequence[Path], parts: Mapping[str, Judging], split: Split) -> dict[str, Detections]:
+def boxes_of(
+    files: Sequence[Path], parts: Mapping[str, Judging], split: Split, *, scale: PictureScale | None = BY_MASS
+) -> dict[str, Detections]:
     """The boxes of each fold's own detector by film, from its records.
+
+    Args:
+        files: records.
+        parts: see `judge_films`.
+        split: whose parts the records must be of.
+        scale: by which the detector scores a film as a whole, where the mass is known; None: by its best box.
 
     Raises:
         InvalidDataset: records of another split, or of films outside of their part.
@@ -98,7 +108,7 @@ def boxes_of(files: Sequence[Path], parts: Mapping[str, Judging], split: Split) 
             )
         part = "" if "" in parts and origin.part == "valid" else origin.part
         if part in parts:
-            found |= {film.name: film.found for film in kept.judged() if film.name in parts[part][1]}
+            found |= {film.name: film.found for film in kept.judged(scale=scale) if film.name in parts[part][1]}
     return found
 
 

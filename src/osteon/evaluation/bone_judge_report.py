@@ -103,7 +103,7 @@ def _main(
     fitted: dict[str, Any] = {}
     for name, scored in (("by_film", by_film), ("by_bone", by_bone)):
         if with_detector:
-            fitted[name] = _join(scored, parts)
+            fitted[name] = _join(scored, _groups(parts, fractured, seed))
         else:
             del scored.scores["detector"]
     return {
@@ -144,26 +144,35 @@ def _bones(films: Sequence[JudgedFilm]) -> _Scored:
     return _Scored(np.array([index for index, _ in known], np.intp), truth, scores, labels)
 
 
-def _join(scored: _Scored, parts: NDArray[np.str_]) -> dict[str, Any]:
-    """Put the joint score `both` beside the others, fitted on the other parts; tell the curves.
+def _groups(parts: NDArray[np.str_], fractured: Flags, seed: int) -> NDArray[np.str_]:
+    """(films,) the group of each: its part, or one of two halves of a single part, fractured films parted evenly."""
+    if len(set(parts.tolist())) > 1:
+        return parts
+    drawn = np.random.default_rng(seed).permutation(len(parts))
+    order = drawn[np.argsort(fractured[drawn], kind="stable")]
+    halves = np.empty(len(parts), np.dtype("<U6"))
+    halves[order] = np.where(np.arange(len(parts)) % 2, "half 2", "half 1")
+    return halves
 
-    With one part, or too few of a kind, nothing is joined.
+
+def _join(scored: _Scored, groups: NDArray[np.str_]) -> dict[str, Any]:
+    """Put the joint score `both` beside the others, fitted on the other groups of films; tell the curves.
+
+    With too few of a kind, nothing is joined.
     """
-    detector, judge, own = scored.scores["detector"], scored.scores["judge"], parts[scored.film]
-    names = sorted(set(own.tolist()))
+    detector, judge, own = scored.scores["detector"], scored.scores["judge"], groups[scored.film]
     joint = np.zeros(len(own))
     curves = {}
     try:
-        for part in names if len(names) > 1 else ():
-            rest, here = own != part, own == part
+        for group in sorted(set(own.tolist())):
+            rest, here = own != group, own == group
             curve = fit_combination(detector[rest], judge[rest], scored.truth[rest])
-            curves[part] = curve.to_json()
+            curves[group] = curve.to_json()
             joint[here] = [curve.probability(d, j) for d, j in zip(detector[here], judge[here], strict=True)]
         whole = fit_combination(detector, judge, scored.truth).to_json()
     except InvalidDataset:
         return {}
-    if curves:
-        scored.scores["both"] = joint
+    scored.scores["both"] = joint
     return {"all": whole, "cross_fitted": curves}
 
 
