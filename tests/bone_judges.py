@@ -7,8 +7,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+import models
 from osteon.datasets.bone_crops import Damage, Framing
 from osteon.datasets.crop_store import Crops, Row
+from osteon.inference.bone_judge import SETTING, Combination, Joint, spoken
 from osteon.inference.card import METADATA_KEY, Card
 
 FRAMING = Framing(side_px=64)
@@ -33,7 +35,14 @@ def card(**changes: Any) -> Card:
     return Card(**values | changes)
 
 
-def write_judge(path: Path, **changes: Any) -> Path:
+def joined(**changes: Any) -> Card:
+    """A card that joins the judge with the drawn detector."""
+    curves = {"film": Combination(1.0, 0.5, -0.5), "bone": Combination(0.5, 1.0, -1.0)}
+    joint = Joint(spoken(models.detector_card()), **curves)
+    return card(settings={**card().settings, SETTING: joint.to_json()}, **changes)
+
+
+def write_judge(path: Path, said: Card | None = None, **changes: Any) -> Path:
     """A judge that calls the dark bone damaged: one less the mean grey of the crop's pixels within its mask."""
     height, width = FRAMING.shape
     nodes = [
@@ -55,7 +64,7 @@ def write_judge(path: Path, **changes: Any) -> Path:
         + [numpy_helper.from_array(np.array([1.0], np.float32), "one")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    helper.set_model_props(model, {METADATA_KEY: card(**changes).to_json()})
+    helper.set_model_props(model, {METADATA_KEY: (said or card(**changes)).to_json()})
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
     return path

@@ -9,7 +9,7 @@ bones model calls what is bright in the upper left of its square a radius, below
     pipeline.analyse(Radiograph(models.photograph_pixels(), "photo.png", "0" * 64)).decision == "not_a_radiograph"
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +55,10 @@ def model_files(folder: Path) -> ModelFiles:
 
 
 def pipeline(folder: Path, *, threads: int = 1) -> Pipeline:
-    """A pipeline of both models."""
+    """A pipeline of the drawn models; nothing judges bones."""
     files = model_files(folder)
-    return Pipeline.bundled(gate=files.gate, detector=files.detector, bones=bones_file(folder), threads=threads)
+    made = Pipeline.bundled(gate=files.gate, detector=files.detector, bones=bones_file(folder), threads=threads)
+    return replace(made, judge=None)
 
 
 def bones_file(folder: Path) -> Path:

@@ -119,7 +119,7 @@ function ofAnalysis(analysis: Analysis, page: number): Part[] {
   const marks = stage.active.draft?.marks ?? [];
   return [
     name,
-    ...verdict(findings.decision, findings.suspicion?.probability),
+    ...verdict(findings.decision, findings.suspicion?.probability, findings.damage?.probability),
     marks.length ? places(marks, findings.fractures) : null,
   ];
 }
@@ -132,11 +132,15 @@ function unfinished({ status, error, progress }: Analysis): Part[] {
   ];
 }
 
-const verdict = (decision: Decision, probability?: number | null): Part[] => [
+const verdict = (decision: Decision, probability?: number | null, judged?: number | null): Part[] => [
   element("p", { className: `decision ${decision}` }, icon(decision), word(`decision.${decision}`)),
   element("p", { className: "meaning" }, word(`meaning.${decision}`)),
-  typeof probability === "number" ? element("p", { className: `suspicion ${decision}` }, word("suspicion", { probability: percent(probability) }), meter(probability)) : null,
+  chance("suspicion", decision, probability),
+  chance("damage", decision, judged),
 ];
+
+const chance = (name: "suspicion" | "damage", decision: Decision, probability?: number | null): Part =>
+  typeof probability === "number" ? element("p", { className: `suspicion ${decision}` }, word(name, { probability: percent(probability) }), meter(probability)) : null;
 
 const places = (marks: Mark[], fractures: Fracture[]): HTMLElement =>
   element("ol", { className: "places" }, ...marks.map((mark, index) => place(mark, index, fractures)));

@@ -30,6 +30,7 @@ export interface Findings {
   bone: Bone;
   decision: Decision;
   suspicion?: { score: number; probability: number | null } | null; // of the whole picture
+  damage?: { score: number; probability: number | null } | null; // likewise, by each bone too, once bones are found
   fractures: Fracture[];
   timing_ms: Record<string, number>;
   bones?: unknown[]; // once they are found

@@ -44,6 +44,25 @@ class BoneEvidence:
         }
 
 
+@dataclass(frozen=True)
+class Damage:
+    """How likely a bone is broken, or any bone of a film, where each bone was judged by itself.
+
+    Attributes:
+        score: the judge's own, 0 to 1; of a film that of its most damaged bone.
+        probability: of a fracture, by judge and detector together, calibrated; None where the judge's card does not
+            join it with this detector.
+    """
+
+    score: float
+    probability: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """A `damage` object of the JSON; numbers rounded to 4 places."""
+        told = None if self.probability is None else round(self.probability, 4)
+        return {"score": round(self.score, 4), "probability": told}
+
+
 @dataclass(frozen=True, eq=False)
 class Bone:
     """One bone (or implant) of a radiograph, complete where others overlap it.
@@ -55,6 +74,7 @@ class Bone:
         corner_xy_px: the image pixel that the mask's upper left pixel is.
         mask: (h, w) bool, the part of the picture that holds the bone; perhaps 0 pixels large.
         area_px: pixels of the mask that are bone; counted where it is not given.
+        damage: how likely it is broken, where that was asked; never of metal.
     """
 
     label: str
@@ -63,6 +83,7 @@ class Bone:
     corner_xy_px: tuple[int, int]
     mask: NDArray[np.bool_] = field(repr=False)
     area_px: int = -1
+    damage: Damage | None = None
 
     def __post_init__(self) -> None:
         if self.area_px < 0:
@@ -91,6 +112,7 @@ class Bone:
             "score": round(self.score, 4),
             "box_xyxy_px": [round(v, 1) for v in self.box_xyxy_px],
             "area_px": self.area_px,
+            **({"damage": self.damage.to_json()} if self.damage else {}),
         }
 
 
@@ -196,8 +218,10 @@ class Findings:
 
     `fractures` are the boxes that have a grade; `candidates` the others that reach `min_score`, or the cut `doubt`.
     `suspicion` is the detector's word on the whole picture, where it has one; the decision is by it. `timing_ms` has
-    `read`, `gate`, `detect` and `bones` (where they ran) and `total`, in milliseconds. `bones` are the single bones,
-    best score first, found by the model `instances`; None where nobody asked for them.
+    `read`, `gate`, `detect`, `bones` and `judge` (where they ran) and `total`, in milliseconds. `bones` are the single
+    bones, best score first, found by the model `instances`; None where nobody asked for them. `damage` is a second
+    opinion on the whole picture, by each of these bones and the detector together; the decision stays the detector's.
+    The model `judge` gave it; both are None where none is installed, or no bone was found.
     """
 
     source: str
@@ -214,6 +238,8 @@ class Findings:
     suspicion: Suspicion | None = None
     bones: tuple[Bone, ...] | None = field(default=None, compare=False)
     instances: ModelRef | None = None
+    damage: Damage | None = None
+    judge: ModelRef | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The finding as a JSON object; `candidates` only where there are any, `bones` only where asked for."""
@@ -238,6 +264,9 @@ class Findings:
         if self.bones is not None:
             value["bones"] = [bone.to_json() for bone in self.bones]
             value["models"]["bones"] = self.instances.to_json() if self.instances else None
+        if self.damage:
+            value["damage"] = self.damage.to_json()
+            value["models"]["bone_judge"] = self.judge.to_json() if self.judge else None
         return value
 
 

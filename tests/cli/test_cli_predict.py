@@ -12,6 +12,7 @@ import cv2
 import pytest
 from terminal import Done, osteon, osteon_here
 
+import bone_judges
 import models
 from osteon.geometry import iou
 
@@ -177,7 +178,8 @@ class TestDraw:
 
 class TestBones:
     def words(self, films: Path, with_models: list[str | Path], bones_file: Path) -> list[str | Path]:
-        return ["predict", films, "--bones", "--bones-model", bones_file, *with_models]
+        judge = bone_judges.write_judge(bones_file.with_name("judge.onnx"), bone_judges.joined())
+        return ["predict", films, "--bones", "--bones-model", bones_file, "--judge-model", judge, *with_models]
 
     def test_json_tells_the_bones_and_on_which_the_fracture_lies(
         self, films: Path, with_models: list[str | Path], bones_file: Path, document: dict[str, Any]
@@ -191,6 +193,10 @@ class TestBones:
         assert (fracture["bone"], fracture["text"]["en"]) == ("radius", "suspected fracture: radius")
         for name, one in usual.items():
             assert (found[name]["decision"], found[name]["bone"]) == (one["decision"], one["bone"])
+        judged = found["fracture.png"]
+        assert judged["damage"]["score"] == max(bone["damage"]["score"] for bone in judged["bones"])
+        assert "damage" not in found["photograph.jpg"]
+        assert 0 < found["healthy.tiff"]["damage"]["probability"] < judged["damage"]["probability"] < 1
 
     def test_table_csv_and_coco_tell_it_too(
         self, films: Path, with_models: list[str | Path], bones_file: Path, tmp_path: Path
@@ -200,6 +206,9 @@ class TestBones:
         rows = {Path(row["source"]).name: row for row in csv.DictReader(io.StringIO(done.out))}
         assert (rows["fracture.png"]["bones"], rows["fracture.png"]["fractured_bones"]) == ("2", "лучевая кость")
         assert (rows["photograph.jpg"]["bones"], rows["healthy.tiff"]["fractured_bones"]) == ("", "")
+        assert (
+            0 < float(rows["fracture.png"]["bones_probability"]) < 1 and not rows["photograph.jpg"]["bones_probability"]
+        )
         coco = json.loads(osteon_here(*words, "--format", "coco").out)
         assert {row["bone"] for row in coco} == {"radius"} and {row["category_id"] for row in coco} == {1}
         assert re.search(r"fracture\.png .*radius", osteon_here(*words).out)

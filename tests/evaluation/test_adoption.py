@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from test_folds import drawn_records, massive
 
+import bone_judges
 import models
 from osteon.errors import InvalidDataset, ModelMismatch
 from osteon.evaluation import folds
-from osteon.evaluation.adoption import adopted, read_folds
+from osteon.evaluation.adoption import adopted, adopted_judge, read_folds
 from osteon.evaluation.plain import plain
 from osteon.findings import ModelRef
+from osteon.inference.bone_judge import Combination, Joint
 from osteon.inference.card import Calibration, Card
 from osteon.inference.card_text import group_table, markdown
 
@@ -122,3 +124,44 @@ def test_groups_too_small_to_tell_are_left_blank() -> None:
     assert group_table([row | {"fractured": 4, "normal": 60}])[-1] == (
         "| metal: visible | 4 | 60 |  | 0.00 (0.10 to 0.90) |  |  |"
     )
+
+
+SAID: dict[str, float] = {"detector": 0.9, "judge": 0.8, "both": 0.95}
+JUDGED: dict[str, Any] = {
+    "films": 30,
+    "fractured": 10,
+    "detector": "osteon-detector 9",
+    "judges": [{"name": "osteon-bone-judge", "version": "1", "sha256": "", "split_hash": "0" * 16}],
+    "combination": {
+        name: {"all": {"detector": detector, "judge": 0.5, "intercept": -1.0}, "cross_fitted": {}}
+        for name, detector in (("by_film", 1.5), ("by_bone", 0.7))
+    },
+    **{
+        name: {"auroc": {who: {"value": value, "interval": [0.1, 1.0]} for who, value in SAID.items()}}
+        for name in ("by_film", "by_bone", "by_bone_of_a_label")
+    },
+}
+
+
+def test_a_judge_takes_how_it_is_joined_and_what_that_gains() -> None:
+    before = bone_judges.card(metrics={"auroc_bone": 0.8})
+    card = adopted_judge(before, JUDGED)
+    joint = Joint.of(card)
+    assert joint == Joint("osteon-detector 9", Combination(1.5, 0.5, -1.0), Combination(0.7, 0.5, -1.0))
+    assert card.metrics["auroc_by_film_both"] == 0.95 and card.metrics["auroc_bone"] == 0.8
+    assert card.settings.items() > before.settings.items()
+    assert Card.from_json(card.to_json()) == card
+    text = markdown(card, ModelRef("judge", "1", "e" * 64), 10**6)
+    assert "Joined with osteon-detector 9, a film's `probability` = logistic(1.500 logit" in text
+    assert "(1, 2, 64, 32) float32" in text
+
+
+def test_a_judge_of_other_figures_or_without_a_detector_is_refused() -> None:
+    with pytest.raises(ModelMismatch, match="none of the judges"):
+        adopted_judge(bone_judges.card(split_hash="f" * 16), JUDGED)
+    alone = JUDGED | {"detector": None, "combination": {}}
+    with pytest.raises(InvalidDataset, match="judge alone"):
+        adopted_judge(bone_judges.card(), alone)
+    for name in ("judges", "combination", "by_film", "films"):
+        with pytest.raises(InvalidDataset):
+            adopted_judge(bone_judges.card(), {key: value for key, value in JUDGED.items() if key != name})

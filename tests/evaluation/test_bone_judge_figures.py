@@ -29,6 +29,7 @@ from osteon.evaluation.bone_judge_report import markdown, report
 from osteon.evaluation.detection import Judged, auroc
 from osteon.evaluation.plain import plain
 from osteon.evaluation.records import Facts, Origin, Record, Records
+from osteon.inference.card import PictureScale
 from osteon.inference.postprocess import Detections
 from osteon.inference.session import Session
 
@@ -283,15 +284,16 @@ class TestJudging:
         for name, part in (("00", "fold1"), ("02", "fold2")):
             records.write(box(name, part), tmp_path / f"{part}.jsonl")
         files = [tmp_path / "fold1.jsonl", tmp_path / "fold2.jsonl"]
-        found = boxes_of(files, judging, PARTS)  # type: ignore[arg-type]
+        found = boxes_of(files, judging, PARTS, scale=None)  # type: ignore[arg-type]
         assert {name: boxes.best for name, boxes in found.items()} == {"00": pytest.approx(0.7)}
         records.write(box("00", "fold1", split_hash="another"), tmp_path / "other.jsonl")
         with pytest.raises(InvalidDataset, match="of split another"):
-            boxes_of([tmp_path / "other.jsonl"], judging, PARTS)  # type: ignore[arg-type]
+            boxes_of([tmp_path / "other.jsonl"], judging, PARTS, scale=None)  # type: ignore[arg-type]
 
     def test_a_film_is_scored_as_the_detector_scores_it(self, tmp_path: Path) -> None:
         judging = {"fold1": (None, frozenset(PARTS.parts["fold1"]))}
         records.write(box("00", "fold1", mass=3.0), tmp_path / "fold1.jsonl")
         files = [tmp_path / "fold1.jsonl"]
-        assert boxes_of(files, judging, PARTS)["00"].best == pytest.approx(0.75)  # type: ignore[arg-type]
+        scale = PictureScale(slope=1.0, intercept=0.0)
+        assert boxes_of(files, judging, PARTS, scale=scale)["00"].best == pytest.approx(0.75)  # type: ignore[arg-type]
         assert boxes_of(files, judging, PARTS, scale=None)["00"].best == pytest.approx(0.7)  # type: ignore[arg-type]

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bone_judges import FRAMING, card, write_judge
+from bone_judges import FRAMING, card, joined, write_judge
+from osteon.anatomy import IMPLANT
 from osteon.errors import ModelMismatch
-from osteon.findings import Bone
-from osteon.inference.bone_judge import Combination, damages, detector_scores, framing_of
+from osteon.findings import Bone, Damage, ModelRef
+from osteon.inference.bone_judge import Combination, Joint, damages, detector_scores, framing_of, judged
+from osteon.inference.card import Card, PictureScale
 from osteon.inference.postprocess import Detections
 from osteon.inference.session import Session
 from osteon.radiograph import Radiograph
@@ -59,12 +61,66 @@ def test_a_joint_word_rises_with_both() -> None:
 
 
 def test_a_card_carries_the_joint_curve() -> None:
-    curve = Combination(0.8, 0.6, -1.0)
-    carrying = replace(card(), settings={**card().settings, "combination": curve.to_json()})
-    assert Combination.of(carrying) == curve
-    assert Combination.of(card()) is None
-    with pytest.raises(ModelMismatch, match="combination"):
-        Combination.of(replace(card(), settings={"combination": {"detector": 1.0}}))
+    joint = Joint("osteon-detector 9", Combination(0.8, 0.6, -1.0), Combination(0.5, 1.0, 0.0))
+    carrying = replace(card(), settings={**card().settings, "combination": joint.to_json()})
+    assert Joint.of(carrying) == joint
+    assert Joint.of(card()) is None
+    for broken in ({"detector": 1.0}, joint.to_json() | {"film": None}, joint.to_json() | {"bone": {"judge": 1}}, 3):
+        with pytest.raises(ModelMismatch, match="combination"):
+            Joint.of(replace(card(), settings={"combination": broken}))
+
+
+class TestJudged:
+    """The left rod is bright, the right one dark, a plate beside them darker; the box lies on the dark one."""
+
+    BOXES = found((115, 60, 165, 90, 0.8))
+    DETECTOR = ModelRef("osteon-detector-drawn", "0.0.1", "")
+
+    @pytest.fixture
+    def film(self) -> Radiograph:
+        pixels = np.full((200, 260), 30, np.uint8)
+        pixels[20:180, 40:80], pixels[20:180, 120:160] = 220, 110
+        return Radiograph(pixels, "film.png", "0" * 64)
+
+    def session(self, folder: Path, said: Card | None = None) -> Session:
+        return Session(write_judge(folder / "judge.onnx", said), task="bone-judge", threads=1)
+
+    def test_bones_and_film_are_judged_and_joined_with_the_detector(self, film: Radiograph, tmp_path: Path) -> None:
+        session = self.session(tmp_path, joined())
+        plate = replace(rod(200, 20), label=IMPLANT)
+        (bright, metal, dark), worst = judged(session, film, [LEFT, plate, RIGHT], self.BOXES, self.DETECTOR)
+        assert metal.damage is None and bright.damage and dark.damage and worst
+        alone = damages(session, film, [LEFT, RIGHT])
+        joint = Joint.of(session.card)
+        assert joint
+        assert bright.damage == Damage(alone[0], joint.bone.probability(0.0, alone[0]))
+        assert dark.damage == Damage(alone[1], joint.bone.probability(0.8, alone[1]))
+        assert worst == Damage(alone[1], joint.film.probability(0.8, alone[1]))
+        assert worst.probability and worst.probability > joint.film.probability(0.2, alone[1])
+
+    def test_the_film_counts_as_the_detector_scores_it(self, film: Radiograph, tmp_path: Path) -> None:
+        """By the sum of all points, where the detector goes by it."""
+        session, heavy = self.session(tmp_path, joined()), replace(self.BOXES, mass=9.0, scale=PictureScale(1.0, 0.0))
+        _, usual = judged(session, film, [RIGHT], self.BOXES, self.DETECTOR)
+        _, worst = judged(session, film, [RIGHT], heavy, self.DETECTOR)
+        assert usual and worst and usual.score == worst.score
+        joint = Joint.of(session.card)
+        assert joint and worst.probability == joint.film.probability(0.9, worst.score)
+        assert worst.probability > (usual.probability or 1)
+
+    @pytest.mark.parametrize("said", [None, joined()])
+    def test_a_detector_that_it_was_not_joined_with_has_no_part_in_it(
+        self, film: Radiograph, tmp_path: Path, said: Card | None
+    ) -> None:
+        detector = self.DETECTOR if said is None else replace(self.DETECTOR, version="2")
+        (dark,), worst = judged(self.session(tmp_path, said), film, [RIGHT], self.BOXES, detector)
+        assert dark.damage == worst
+        assert worst and worst.probability is None and 0 < worst.score < 1
+
+    def test_without_a_bone_there_is_no_opinion(self, film: Radiograph, tmp_path: Path) -> None:
+        session, plate = self.session(tmp_path, joined()), replace(LEFT, label=IMPLANT)
+        assert judged(session, film, [plate], self.BOXES, self.DETECTOR) == ((plate,), None)
+        assert judged(session, film, [], self.BOXES, self.DETECTOR) == ((), None)
 
 
 def test_a_card_says_how_bones_are_cut() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
+import bone_judges
 import models
 from osteon.anatomy import IMPLANT
 from osteon.errors import ModelMismatch
@@ -311,6 +312,36 @@ class TestPipeline:
         for name in ("source", "bone", "decision"):
             assert asked[name] == usual[name]
         assert {name: fracture[name] for name in usual["fractures"][0]} == usual["fractures"][0]
+
+    def test_judged_they_come_with_a_second_opinion_and_the_decision_stays(
+        self, pipeline: Pipeline, tmp_path: Path
+    ) -> None:
+        file = bone_judges.write_judge(tmp_path / "judge.onnx", bone_judges.joined())
+        judging = replace(pipeline, judge=Lazy(lambda: Session(file, task="bone-judge", threads=1)))
+        usual, value = pipeline.analyse(film(), bones=True).to_json(), judging.analyse(film(), bones=True).to_json()
+        assert value["models"]["bone_judge"]["name"] == "osteon-bone-judge-drawn"
+        assert value["timing_ms"]["judge"] > 0
+        radius, carpals = (bone["damage"] for bone in value["bones"])
+        assert value["damage"]["score"] == max(radius["score"], carpals["score"])
+        assert 0 < value["damage"]["probability"] < 1
+        for name in ("decision", "fractures", "bone"):
+            assert value[name] == usual[name]
+        assert [bone | {"damage": 0} for bone in usual["bones"]] == [bone | {"damage": 0} for bone in value["bones"]]
+        assert not {"damage"} & usual.keys() and "bone_judge" not in usual["models"]
+
+    def test_the_opinion_is_the_same_asked_for_later(self, pipeline: Pipeline, tmp_path: Path) -> None:
+        """The detector is run anew then, and a high least score of the boxes shown changes nothing of it."""
+        file = bone_judges.write_judge(tmp_path / "judge.onnx", bone_judges.joined())
+        judging = replace(pipeline, judge=Lazy(lambda: Session(file, task="bone-judge", threads=1)))
+        at_once = judging.analyse(film(), bones=True, min_score=0.99)
+        bones, damage = judging.damage(film(), judging.bones(film()))
+        assert damage == at_once.damage and damage
+        assert [bone.damage for bone in bones] == [bone.damage for bone in at_once.bones or ()]
+
+    def test_without_being_asked_or_without_bone_nobody_judges(self, pipeline: Pipeline) -> None:
+        lazy = replace(pipeline, judge=Lazy(lambda: pytest.fail("loaded")))
+        assert lazy.analyse(film()).damage is None
+        assert lazy.analyse(blank(), bones=True).damage is None
 
     def test_where_the_gate_sees_no_bone_nobody_looks_for_bones(self, pipeline: Pipeline) -> None:
         lazy = replace(pipeline, instances=Lazy(lambda: pytest.fail("loaded")))

@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from osteon.inference.bone_judge import Joint, spoken
 from osteon.inference.card_text import markdown
-from osteon.inference.pipeline import BONES_FILE, DETECTOR_FILE, DETECTOR_FLOAT_FILE, GATE_FILE
+from osteon.inference.pipeline import BONE_JUDGE_FILE, BONES_FILE, DETECTOR_FILE, DETECTOR_FLOAT_FILE, GATE_FILE
 from osteon.inference.session import read_card
 
 DOCS = Path(__file__).parents[2] / "docs" / "models"
 
 
 @pytest.mark.parametrize(
-    "path", [GATE_FILE, DETECTOR_FILE, DETECTOR_FLOAT_FILE, BONES_FILE], ids=lambda path: path.stem
+    "path", [GATE_FILE, DETECTOR_FILE, DETECTOR_FLOAT_FILE, BONES_FILE, BONE_JUDGE_FILE], ids=lambda path: path.stem
 )
 def test_the_published_card_is_that_of_the_file(path: Path) -> None:
     card, ref = read_card(path)
@@ -22,6 +23,13 @@ def test_the_published_card_is_that_of_the_file(path: Path) -> None:
     )
     assert ref.sha256 in published
     assert "Not a medical device" in published
+
+
+def test_the_released_judge_is_joined_with_the_released_detector() -> None:
+    """Else nobody would be told a joint probability."""
+    joint = Joint.of(read_card(BONE_JUDGE_FILE)[0])
+    assert joint and joint.detector == spoken(read_card(DETECTOR_FILE)[0])
+    assert joint.film.detector > 0.1 and joint.film.judge > 0.1, "both have a say"
 
 
 def test_the_released_models_reach_what_is_claimed() -> None:

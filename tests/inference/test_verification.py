@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+import bone_judges
 import models
 from osteon.errors import ModelMismatch
 from osteon.inference.pipeline import DETECTOR_FILE, GATE_FILE
@@ -28,6 +29,17 @@ def with_bones(folder: Path) -> Path:
     models.bones_file(folder)
     store(folder)
     return folder
+
+
+def test_a_judge_is_verified_where_the_release_lists_it(folder: Path) -> None:
+    file = bone_judges.write_judge(folder / "bone-judge.onnx")
+    assert "bone-judge.onnx" not in problems(folder)
+    store(folder)
+    assert problems(folder)["bone-judge.onnx"] == ()
+    damage = json.loads((folder / EXPECTED_FILE).read_text())["models"]["bone-judge.onnx"]["finds"]["damage"]
+    assert len(set(damage)) > 1, "strips must differ"
+    changed(file, "one", 1.5)
+    assert any("damage on the known picture differs" in problem for problem in problems(folder)["bone-judge.onnx"])
 
 
 def problems(folder: Path) -> dict[str, tuple[str, ...]]:

@@ -5,8 +5,9 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from serving import Running, lent, running
+from serving import JUDGE, Running, lent, running
 
+import bone_judges
 import cluster
 import models
 from osteon.service.claims import Claims
@@ -40,7 +41,9 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> models.ModelFiles:
 
 @pytest.fixture(scope="session")
 def bones_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return models.bones_file(tmp_path_factory.mktemp("bones"))
+    folder = tmp_path_factory.mktemp("bones")
+    bone_judges.write_judge(folder / JUDGE, bone_judges.joined())
+    return models.bones_file(folder)
 
 
 @pytest.fixture

@@ -73,12 +73,18 @@ class Running:
         return analysis
 
 
+JUDGE = "bone-judge.onnx"
+
+
 @contextmanager
 def lent(
     folder: Path, files: models.ModelFiles, bones: Path, instances: cluster.Instances | None
 ) -> Iterator[Settings]:
-    """Settings with a folder, the drawn models, and on the cluster a database and a queue of their own."""
-    found = {"gate": files.gate, "detector": files.detector, "bones": bones}
+    """Settings with a folder, the drawn models, and on the cluster a database and a queue of their own.
+
+    The judge is the one beside the bones' model.
+    """
+    found = {"gate": files.gate, "detector": files.detector, "bones": bones, "bone_judge": bones.with_name(JUDGE)}
     settings = Settings(data_dir=folder, **found, decoders=1, workers=1)
     with instances.lent(settings) if instances else nullcontext(settings) as lent:
         yield lent

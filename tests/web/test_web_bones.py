@@ -113,6 +113,33 @@ class TestRequest:
         assert after["findings"]["timing_ms"]["bones"] > 0
         assert after["decision"] == before["decision"] == "fracture"
 
+    def test_each_bone_is_judged_and_the_decision_stays(self, server: Running) -> None:
+        before = server.analysed(radiograph())
+        assert "damage" not in before["findings"]
+        bones = found(server, before)
+        after = server.client.get(before["links"]["self"]).json()["findings"]
+        words = [bone["damage"] for bone in after["bones"]]
+        assert all(0 < one["score"] < 1 and 0 < one["probability"] < 1 for one in words)
+        assert [one["damage"] for one in bones["annotations"]] == words
+        assert after["damage"]["score"] == max(one["score"] for one in words)
+        assert after["models"]["bone_judge"]["name"] == "osteon-bone-judge-drawn"
+        assert after["timing_ms"]["judge"] > 0
+        for name in ("decision", "suspicion"):
+            assert after.get(name) == before["findings"].get(name)
+        assert [one["grade"] for one in after["fractures"]] == [one["grade"] for one in before["findings"]["fractures"]]
+        percent = f"{after['damage']['probability'] * 100:.0f}"
+        for language, text in (("en", "With each bone judged by itself"), ("ru", "оценки каждой кости")):
+            address = f"/api/v1/analyses/{before['id']}/report.html"
+            said = server.client.get(address, params={"language": language}).text
+            assert text in said and percent in said.split(text)[1][:60]
+
+    def test_without_a_judge_bones_are_found_all_the_same(self, serve: Serve, tmp_path: Path) -> None:
+        server = serve(bone_judge=tmp_path / "none.onnx")
+        analysis = server.analysed(radiograph())
+        assert [one["damage"] for one in found(server, analysis)["annotations"]] == [None, None]
+        after = server.client.get(analysis["links"]["self"]).json()["findings"]
+        assert "damage" not in after and "bone_judge" not in after["models"] and "judge" not in after["timing_ms"]
+
     @pytest.mark.parametrize("address", ["/api/v1/analyses", "upload"])
     def test_may_be_asked_for_with_the_file(self, server: Running, address: str) -> None:
         content = radiograph()

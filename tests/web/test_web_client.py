@@ -208,10 +208,12 @@ class TestBothKinds:
         found = client.bones(analysis.id)
         assert found.status == "succeeded" and found.finished and found.error is None
         assert [bone.label for bone in found.bones] == ["radius", "carpals"]
+        assert all(bone.damage and 0 < (bone.damage.probability or 0) < 1 for bone in found.bones)
         assert found.bones[0].names["ru"] == "лучевая кость" and found.bones[0].outlines
         assert found.bones[0].box_xyxy_px == pytest.approx((122, 22, 227, 360), abs=2) and found.bones[0].page == 1
         again = client.analysis(analysis.id).findings
         assert again and again.bones and again.bones[0].label == "radius"
+        assert again.damage and again.damage.score == max(bone.damage.score for bone in again.bones if bone.damage)
         assert again.fractures[0].bone == "radius" and "radius" in again.fractures[0].text["en"]
 
     def test_remove_leaves_nothing(self, server: Running, connect: Connect) -> None:

@@ -67,6 +67,7 @@ Examples:
 @click.option("--weights", default="none", show_default=True, help="none, or a file to start from.")
 @click.option("--out", type=FOLDER, required=True, help="Folder for checkpoints; with folds a folder each in it.")
 @click.option("--threads", default=0, help="Processor threads; 0: all.")
+@click.option("--training-data", default="", help="Where the data come from, for the card.")
 @_settings_options
 def train_bone_judge(
     place: Path,
@@ -77,6 +78,7 @@ def train_bone_judge(
     weights: str,
     out: Path,
     threads: int,
+    training_data: str,
     **options: Any,
 ) -> None:
     """Train a network that says of a single bone whether it is broken; with folds, one for each.
@@ -103,7 +105,7 @@ def train_bone_judge(
             where = out / name
             run = runs.Run(where, weights)
             checkpoint = train(crops, split, run, settings=settings, loop=loop, progress=report)
-            about = Release("osteon-bone-judge", "0.1.0", "Apache-2.0", manifest.name)
+            about = Release("osteon-bone-judge", "0.1.0", "Apache-2.0", training_data or manifest.name)
             card = release_bone_judge(checkpoint, where / MODEL_FILE, about, crops=crops, split=split, progress=report)
             message(f"{name or 'validation'}: {dict(card.metrics)}")
             click.echo(where / MODEL_FILE)
@@ -152,12 +154,10 @@ Examples:
     help="Boxes of each fold's own detector on that fold (osteon evaluate detector --records).",
 )
 @click.option(
-    "--film-score",
-    type=click.Choice(("sum", "best")),
-    default="sum",
-    show_default=True,
-    help="The detector's word on a film: the sum of the scores of all its points where the records have it, or its best"
-    " box.",
+    "--detector",
+    type=FILE,
+    help="Detector whose card says how films are scored as a whole, and that judges are joined with. [default: the"
+    " installed one]",
 )
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="Of the bootstrap.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Tables instead of JSON.")
@@ -168,7 +168,7 @@ def evaluate_bone_judge(
     split_file: Path,
     folder: Path,
     records_files: tuple[Path, ...],
-    film_score: str,
+    detector: Path | None,
     samples: int,
     as_markdown: bool,
 ) -> None:
@@ -176,14 +176,15 @@ def evaluate_bone_judge(
 
     Every judge is asked about the part that it has not learned from, which its card tells; detectors likewise. Only
     films that both have judged count. The curve that joins them is fitted on the other folds, of a single fold on its
-    other half.
+    other half; `osteon models adopt` takes the curve of all into the card of a judge.
     """
     from osteon.datasets.split import Split
     from osteon.evaluation import bone_judge as evaluation
     from osteon.evaluation import bone_judge_report
     from osteon.evaluation.plain import plain
-    from osteon.inference.bone_judge import framing_of
-    from osteon.inference.session import Session
+    from osteon.inference.bone_judge import framing_of, spoken
+    from osteon.inference.pipeline import DETECTOR_FILE
+    from osteon.inference.session import Session, read_card
 
     sessions = [Session(path, task="bone-judge") for path in models]
     framings = {framing_of(session.card) for session in sessions}
@@ -193,11 +194,12 @@ def evaluate_bone_judge(
     with bars() as report:
         manifest, bones, crops = _opened(place, files, folder, framing.side_px, framing.margin, report)
         parts = evaluation.judges_by_part(sessions, _folds(split_file, ()))
-        scale = evaluation.BY_MASS if film_score == "sum" else None
-        split = Split.read(split_file)
-        found = evaluation.boxes_of(records_files, parts, split, scale=scale) if records_files else None
+        card, split = read_card(detector or DETECTOR_FILE)[0], Split.read(split_file)
+        found = evaluation.boxes_of(records_files, parts, split, scale=card.picture) if records_files else None
         films = evaluation.judge_films(manifest, crops, parts, bones=bones, found=found, progress=report)
     told = bone_judge_report.report(films, with_detector=found is not None, samples=samples)
+    told["judges"] = [{**session.ref.to_json(), "split_hash": session.card.split_hash} for session in sessions]
+    told["detector"] = spoken(card) if found is not None else None
     click.echo(
         bone_judge_report.markdown(told) if as_markdown else json.dumps(plain(told), indent=1), nl=not as_markdown
     )

@@ -131,26 +131,29 @@ def register(
 Examples:
   osteon evaluate folds records/*.jsonl.gz > folds.json
   osteon models adopt fold1.onnx folds.json --out detector.onnx
+  osteon models adopt runs/judge/fold1/bone-judge.onnx judged.json --out bone-judge.onnx
 """,
 )
 @click.argument("file", type=FILE)
 @click.argument("folds", type=FILE)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="ONNX file to write.")
 def adopt(file: Path, folds: Path, out: Path) -> None:
-    """Take figures, cuts and calibration of a cross-validation into the card of one of its detectors.
+    """Take figures, cuts and calibration of a cross-validation into the card of one of its models.
 
     FILE is the detector of one fold as `osteon export` wrote it; FOLDS what `osteon evaluate folds` says of all. The
     model stays as it is; its card then has cuts and calibration of all folds, their intervals, and figures by group.
-    Needs the extra `train`.
+    Or FILE is a judge of single bones and FOLDS what `osteon evaluate bone-judge` says of it: its card then has the
+    curves that join it with the detector. Needs the extra `train`.
     """
     try:
         from osteon.training.export import write_card
     except ModuleNotFoundError as error:
         raise MissingExtra(f"writing a model needs {error.name}", hint="pip install 'osteon[train]'") from error
-    from osteon.evaluation.adoption import adopted, read_folds
+    from osteon.evaluation.adoption import adopted, adopted_judge, read_folds
     from osteon.inference.session import read_card
 
-    card = adopted(read_card(file)[0], read_folds(folds))
+    before = read_card(file)[0]
+    card = (adopted_judge if before.task == "bone-judge" else adopted)(before, read_folds(folds))
     out.parent.mkdir(parents=True, exist_ok=True)
     write_card(file, out, card)
     for name, point in card.operating_points.items():
@@ -193,10 +196,10 @@ def verified(ctx: click.Context, folder: Path | None, storing: bool) -> None:
 
 def _list(files: tuple[Path, ...], form: str) -> None:
     from osteon.inference.card_text import markdown
-    from osteon.inference.pipeline import BONES_FILE, DETECTOR_FILE, DETECTOR_FLOAT_FILE, GATE_FILE
+    from osteon.inference.pipeline import BONE_JUDGE_FILE, BONES_FILE, DETECTOR_FILE, DETECTOR_FLOAT_FILE, GATE_FILE
     from osteon.inference.session import read_card
 
-    more = [path for path in (DETECTOR_FLOAT_FILE, BONES_FILE) if path.is_file()]
+    more = [path for path in (DETECTOR_FLOAT_FILE, BONES_FILE, BONE_JUDGE_FILE) if path.is_file()]
     chosen = files or (GATE_FILE, DETECTOR_FILE, *more)
     if form == "markdown":
         cards = [(*read_card(path), path.stat().st_size) for path in chosen]

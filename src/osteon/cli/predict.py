@@ -35,7 +35,7 @@ Examples:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for results and overlays.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="Of the result.")
 @click.option("--draw", is_flag=True, help="Write an overlay picture for each image (into --out or osteon-out).")
-@click.option("--bones", is_flag=True, help="Find single bones too, and say on which one each fracture lies.")
+@click.option("--bones", is_flag=True, help="Find single bones too, judge each, and say where fractures lie.")
 @click.option("--min-score", type=click.FloatRange(0, 1), help="Least raw score of a box. [default: the doubt cut]")
 @click.option(
     "--language", type=click.Choice(("en", "ru")), default="en", show_default=True, help="Of overlays and bones."
@@ -43,6 +43,7 @@ Examples:
 @click.option("--gate", type=click.Path(dir_okay=False, path_type=Path), help="Another gate model (ONNX with a card).")
 @click.option("--detector", type=click.Path(dir_okay=False, path_type=Path), help="Another detector model.")
 @click.option("--bones-model", type=click.Path(dir_okay=False, path_type=Path), help="Another model of single bones.")
+@click.option("--judge-model", type=click.Path(dir_okay=False, path_type=Path), help="Another that judges each bone.")
 @click.pass_context
 def predict(
     ctx: click.Context,
@@ -56,6 +57,7 @@ def predict(
     gate: Path | None,
     detector: Path | None,
     bones_model: Path | None,
+    judge_model: Path | None,
 ) -> None:
     """Say whether pictures show bone, and where fractures are suspected.
 
@@ -64,13 +66,16 @@ def predict(
     """
     from osteon.files import find
 
-    if bones_model and not bones:
-        raise click.UsageError("--bones-model goes with --bones")
+    if (bones_model or judge_model) and not bones:
+        raise click.UsageError(f"--{'bones' if bones_model else 'judge'}-model goes with --bones")
     files = list(find(paths))
     workers = min(len(files), os.cpu_count() or 1) or 1
-    pipeline = _pipeline(gate, detector, bones_model, threads=1 if workers > 1 else os.cpu_count() or 1)
+    threads = 1 if workers > 1 else os.cpu_count() or 1
+    pipeline = _pipeline(gate, detector, bones_model, judge_model, threads=threads)
     if bones:
         pipeline.bones_session()  # a missing model is told before any work
+        if pipeline.judge:
+            pipeline.judge()
     then = _drawer(out or PICTURES, cast(Language, language)) if draw else None
     findings: list[Findings] = []
     failures: list[Failure] = []
@@ -85,10 +90,14 @@ def predict(
     ctx.exit(1 if failures else 0)
 
 
-def _pipeline(gate: Path | None, detector: Path | None, bones: Path | None, *, threads: int) -> "Pipeline":
+def _pipeline(
+    gate: Path | None, detector: Path | None, bones: Path | None, judge: Path | None, *, threads: int
+) -> "Pipeline":
     from osteon.inference.pipeline import DETECTOR_FILE, GATE_FILE, Pipeline
 
-    return Pipeline.bundled(gate=gate or GATE_FILE, detector=detector or DETECTOR_FILE, bones=bones, threads=threads)
+    return Pipeline.bundled(
+        gate=gate or GATE_FILE, detector=detector or DETECTOR_FILE, bones=bones, judge=judge, threads=threads
+    )
 
 
 def _results(

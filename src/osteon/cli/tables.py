@@ -19,7 +19,7 @@ COLUMNS = (
     "best_probability",
     "ms",
 )
-BONE_COLUMNS = ("bones", "fractured_bones")
+BONE_COLUMNS = ("bones", "fractured_bones", "bones_probability")
 """Further columns, where bones were asked for."""
 CATEGORY_ID = 1
 """COCO category of a fracture; the only one."""
@@ -54,11 +54,12 @@ def _probability(findings: Findings) -> str:
     return "" if told is None else f"{told:.2f}"
 
 
-def _bone_cells(findings: Findings, language: Language) -> tuple[str, str]:
-    """How many bones, and where fractures are suspected: each place once, the surest first."""
+def _bone_cells(findings: Findings, language: Language) -> tuple[str, str, str]:
+    """How many bones; where fractures are suspected, each place once, the surest first; the second opinion."""
     places = [fracture.anchor.place(language) for fracture in findings.fractures if fracture.anchor]
     count = str(len(findings.bones or ())) if findings.instances else ""
-    return count, "; ".join(dict.fromkeys(place for place in places if place))
+    told = findings.damage.probability if findings.damage else None
+    return count, "; ".join(dict.fromkeys(place for place in places if place)), "" if told is None else f"{told:.2f}"
 
 
 def rich_table(findings: Sequence[Findings], language: Language = "en") -> None:

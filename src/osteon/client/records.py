@@ -62,6 +62,24 @@ class Fracture:
 
 
 @dataclass(frozen=True)
+class Damage:
+    """How likely a bone is broken, or any bone of a page, where each bone was judged by itself.
+
+    Attributes:
+        score: the judge's own; of a page that of its most damaged bone.
+        probability: of a fracture, by judge and detector together; None where these two were not joined.
+    """
+
+    score: float
+    probability: float | None = None
+
+    @classmethod
+    def of(cls, value: Json) -> Self | None:
+        """From the `damage` of a bone or a page; None where nothing was judged."""
+        return _known(cls, value["damage"]) if value.get("damage") else None
+
+
+@dataclass(frozen=True)
 class SingleBone:
     """A bone (or implant), complete where others overlap it.
 
@@ -71,6 +89,7 @@ class SingleBone:
         names: by language, `en` and `ru`; empty in findings.
         outlines: [x0, y0, x1, y1, ...] of each of its parts; empty in findings.
         page: from 1.
+        damage: None where it was not judged.
     """
 
     label: str
@@ -80,11 +99,12 @@ class SingleBone:
     names: Mapping[str, str] = field(default_factory=dict)
     outlines: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
     page: int = 1
+    damage: Damage | None = None
 
     @classmethod
     def of(cls, value: Json) -> Self:
         """From a row of the findings' `bones`."""
-        return _known(cls, value, box_xyxy_px=_box(value["box_xyxy_px"]))
+        return _known(cls, value, box_xyxy_px=_box(value["box_xyxy_px"]), damage=Damage.of(value))
 
     @classmethod
     def of_annotation(cls, value: Json, categories: Mapping[int, Json]) -> Self:
@@ -98,6 +118,7 @@ class SingleBone:
             names=categories[value["category_id"]]["names"],
             outlines=tuple(tuple(part) for part in value["segmentation"]),
             page=value["image_id"],
+            damage=Damage.of(value),
         )
 
 
@@ -114,7 +135,8 @@ class Model:
 class Findings:
     """Everything the service says of one page; `detector` is None where the gate ended the work.
 
-    `bones` is None until somebody asked for them and they were found.
+    `bones` is None until somebody asked for them and they were found; `damage`, a second opinion on the whole page by
+    these bones and the detector, until these were judged.
     """
 
     source: str
@@ -128,6 +150,7 @@ class Findings:
     detector: Model | None
     timing_ms: Mapping[str, float] = field(default_factory=dict)
     bones: tuple[SingleBone, ...] | None = None
+    damage: Damage | None = None
 
     @classmethod
     def of(cls, value: Json) -> Self:
@@ -141,6 +164,7 @@ class Findings:
             gate=_known(Model, models["gate"]),
             detector=_known(Model, models["detector"]) if models.get("detector") else None,
             bones=tuple(SingleBone.of(one) for one in value["bones"]) if "bones" in value else None,
+            damage=Damage.of(value),
         )
 
 

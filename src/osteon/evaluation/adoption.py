@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from osteon.errors import InvalidDataset, ModelMismatch
+from osteon.inference.bone_judge import SETTING, Combination, Joint
 from osteon.inference.card import Calibration, Card, OperatingPoint, picture_scale
 
 SAME_FIGURES = ("map50", "map50_95")
 TOLERANCE = 0.002
 """By which figures of one model may differ between two machines."""
 _HINT = "write them with `osteon evaluate folds RECORDS... > folds.json`"
+_JUDGE_HINT = "write them with `osteon evaluate bone-judge MODEL --records FILE ... > judged.json`"
 _GROUP_CELLS = ("kind", "name", "fractured", "normal", "few")
 _GROUP_FIGURES = ("sensitivity", "specificity", "auroc", "map50")
 
@@ -68,6 +70,40 @@ def adopted(card: Card, found: Mapping[str, Any]) -> Card:
         metrics=metrics,
         cross_validation=value | {"own_fold": of_fold},
     )
+
+
+def adopted_judge(card: Card, found: Mapping[str, Any]) -> Card:
+    """The card of a bone judge with how it is joined with the detector, and the AUROC of each and of both.
+
+    Args:
+        card: of a judge that is one of those judged.
+        found: JSON of `osteon evaluate bone-judge --records ...`.
+
+    Raises:
+        InvalidDataset: not such a JSON, or no detector was judged beside it.
+        ModelMismatch: the judge is none of those.
+    """
+    try:
+        hashes = {judge["split_hash"] for judge in found["judges"]}
+        if not found["detector"] or not found["combination"].get("by_bone"):
+            raise InvalidDataset("these figures are of a judge alone", hint=_JUDGE_HINT)
+        curves = (Combination.of_json(found["combination"][name]["all"]) for name in ("by_film", "by_bone"))
+        joint = Joint(found["detector"], *curves)
+        metrics = {
+            f"auroc_{name}_{who}": round(float(said["value"]), 4)
+            for name in ("by_film", "by_bone", "by_bone_of_a_label")
+            for who, said in found[name]["auroc"].items()
+        }
+        counts = {"films": float(found["films"]), "fractured_films": float(found["fractured"])}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidDataset(f"the figures of the bone judge lack {error}", hint=_JUDGE_HINT) from error
+    if card.split_hash not in hashes:
+        raise ModelMismatch(
+            f"{card.name} {card.version} is none of the judges that were measured",
+            hint="give the figures of this judge, or a judge of these figures",
+        )
+    settings = {**card.settings, SETTING: joint.to_json()}
+    return replace(card, settings=settings, metrics={**card.metrics, **metrics, **counts})
 
 
 def _own_fold(card: Card, rows: list[dict[str, Any]]) -> str | None:

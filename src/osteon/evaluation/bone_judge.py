@@ -31,8 +31,6 @@ Flags = NDArray[np.bool_]
 Judging = tuple[Session, frozenset[str]]
 """A judge, and the films that it has not seen."""
 SPECIFICITY = 0.95
-BY_MASS = PictureScale(slope=1.0, intercept=0.0)
-"""Scores a film by its boxes' mass; every scale of rising slope orders films alike, and is joined alike."""
 _NONE = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 
 
@@ -84,7 +82,7 @@ def judges_by_part(sessions: Sequence[Session], folds: Mapping[str, Split]) -> d
 
 
 def boxes_of(
-    files: Sequence[Path], parts: Mapping[str, Judging], split: Split, *, scale: PictureScale | None = BY_MASS
+    files: Sequence[Path], parts: Mapping[str, Judging], split: Split, *, scale: PictureScale | None
 ) -> dict[str, Detections]:
     """The boxes of each fold's own detector by film, from its records.
 
@@ -92,7 +90,7 @@ def boxes_of(
         files: records.
         parts: see `judge_films`.
         split: whose parts the records must be of.
-        scale: by which the detector scores a film as a whole, where the mass is known; None: by its best box.
+        scale: by which the detector scores a film as a whole, as its card has it; None: by its best box.
 
     Raises:
         InvalidDataset: records of another split, or of films outside of their part.

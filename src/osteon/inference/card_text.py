@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from osteon.findings import ModelRef
+from osteon.inference.bone_judge import Joint
 from osteon.inference.card import Card
 
 USES = {
@@ -15,6 +16,8 @@ USES = {
     "One class; it does not name the bone or the kind of fracture.",
     "bones": "Outlines each bone, and metal, as an object of its own and names it, so that a suspected fracture can be "
     "told by the bone that it lies on. Run only where somebody asks for bones.",
+    "bone-judge": "Says of each bone that was found how likely it is broken, by its crop alone: a second opinion on "
+    "the bone and on the film. Run where somebody asks for bones; the decision stays the detector's.",
 }
 
 LEAST_IN_GROUP = 20
@@ -38,7 +41,7 @@ def markdown(card: Card, ref: ModelRef, size_bytes: int) -> str:
         "|---|---|",
         f"| file | sha256 `{ref.sha256}`, {size_bytes / 1e6:.1f} MB |",
         f"| architecture | {card.arch} |",
-        f"| input | (1, 1, {card.side_px}, {card.side_px}) float32 in [0, 1] from `osteon.preprocess.letterbox` |",
+        f"| input | {_input(card)} |",
         f"| labels | {', '.join(card.labels)} |",
         f"| licence | {card.licence} |",
         f"| trained on | {card.training_data} |",
@@ -55,6 +58,8 @@ def markdown(card: Card, ref: ModelRef, size_bytes: int) -> str:
     ]
     if card.picture:
         lines += ["", _picture_scale(card)]
+    if joint := Joint.of(card):
+        lines += ["", _combination(joint)]
     if card.calibration:
         curve = f"logistic({card.calibration.slope:.3f} logit(score) + {card.calibration.intercept:.3f})"
         lines += ["", f"`probability` = {curve}, fitted on {_calibrated_on(card)}."]
@@ -62,6 +67,28 @@ def markdown(card: Card, ref: ModelRef, size_bytes: int) -> str:
         lines += ["", "## By group", "", GROUPS, "", *group_table(card.cross_validation["groups"])]
     lines += ["", "## Training settings", "", "```json", json.dumps(card.settings, indent=1, sort_keys=True), "```", ""]
     return "\n".join(lines)
+
+
+def _input(card: Card) -> str:
+    if card.task == "bone-judge":
+        shape = f"(1, 2, {card.side_px}, {card.side_px // 2}) float32 in [0, 1]"
+        return f"{shape}: the bone cut out upright, and its own mask, from `osteon.datasets.bone_crops.crop`"
+    return f"(1, 1, {card.side_px}, {card.side_px}) float32 in [0, 1] from `osteon.preprocess.letterbox`"
+
+
+def _combination(joint: Joint) -> str:
+    """How a judge is joined with the detector."""
+    film, bone = (
+        f"logistic({curve.detector:.3f} logit({of}) + {curve.judge:.3f} logit({damage}) + {curve.intercept:.3f})"
+        for curve, of, damage in (
+            (joint.film, "the film's score", "its most damaged bone's"),
+            (joint.bone, "the score of the best box on it", "its own"),
+        )
+    )
+    return (
+        f"Joined with {joint.detector}, a film's `probability` = {film}; a bone's = {bone}. Both were fitted on the "
+        "validation part. With another detector there is no joint probability."
+    )
 
 
 def _cross_validation(found: Mapping[str, Any]) -> list[str]:

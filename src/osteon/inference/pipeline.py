@@ -1,6 +1,6 @@
 """Both stages on one radiograph: the gate always, the detector only where there is bone, loaded once when needed.
 
-Single bones are a third model, run only for who asks for them.
+Single bones are a third model, run only for who asks for them; a fourth judges each of these bones by itself.
 """
 
 import threading
@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from osteon.errors import ModelMismatch
-from osteon.findings import GRADES, Bone, BoneEvidence, Decision, Findings, Fracture, Suspicion
+from osteon.findings import GRADES, Bone, BoneEvidence, Damage, Decision, Findings, Fracture, Suspicion
 from osteon.inference.anchoring import FAINT_SCORE, anchored, demoted
+from osteon.inference.bone_judge import LEAST_DETECTED, judged
 from osteon.inference.bones import Cuts, Said
 from osteon.inference.bones import bones as bones_of
 from osteon.inference.card import Card
@@ -28,6 +29,7 @@ DETECTOR_FILE = WEIGHTS / "detector.onnx"
 DETECTOR_FLOAT_FILE = WEIGHTS / "detector-float.onnx"
 """The same detector before it was made 8-bit: slower, no better, but it can be trained further."""
 BONES_FILE = WEIGHTS / "bones.onnx"
+BONE_JUDGE_FILE = WEIGHTS / "bone-judge.onnx"
 
 MOST_CHROMA = 0.12
 """Bone is grey. Of 3,611 FracAtlas films none has any colour; of 200 dermoscopy pictures 198 have more than this."""
@@ -65,30 +67,41 @@ class Pipeline:
         gate: tells whether and where there is bone.
         detector: finds fractures.
         instances: finds single bones; None where no such model is installed.
+        judge: says of a single bone how likely it is broken; None where no such model is installed.
     """
 
     gate: Session
     detector: Lazy
     instances: Lazy | None = None
+    judge: Lazy | None = None
 
     @classmethod
     def bundled(
-        cls, *, gate: Path = GATE_FILE, detector: Path = DETECTOR_FILE, bones: Path | None = None, threads: int = 2
+        cls,
+        *,
+        gate: Path = GATE_FILE,
+        detector: Path = DETECTOR_FILE,
+        bones: Path | None = None,
+        judge: Path | None = None,
+        threads: int = 2,
     ) -> "Pipeline":
         """The pipeline with the released models, or others of yours.
 
         Args:
             bones: model of single bones; None: the released one where it is installed.
+            judge: model that judges single bones; None: the released one where it is installed.
             threads: processor threads for one model run; 1 where several radiographs are analysed side by side.
 
         Raises:
-            ModelMismatch: a file is no model of its task. Those of detector and bones are raised when first needed.
+            ModelMismatch: the gate's file is no such model. For the others it is raised when they are first needed.
         """
         instances = bones or (BONES_FILE if BONES_FILE.is_file() else None)
+        judging = judge or (BONE_JUDGE_FILE if BONE_JUDGE_FILE.is_file() else None)
         return cls(
             Session(gate, task="gate", threads=threads),
             Lazy(lambda: Session(detector, task="detector", threads=threads)),
             Lazy(lambda: Session(instances, task="bones", threads=threads)) if instances else None,
+            Lazy(lambda: Session(judging, task="bone-judge", threads=threads)) if judging else None,
         )
 
     def bone(self, radiograph: Radiograph) -> BoneEvidence:
@@ -154,6 +167,27 @@ class Pipeline:
         faint = self.bones(radiograph, min_score=min(FAINT_SCORE, *cuts))
         return tuple(bone for bone in faint if cuts.show(bone)), faint
 
+    def damage(
+        self, radiograph: Radiograph, bones: tuple[Bone, ...], *, found: Detections | None = None
+    ) -> tuple[tuple[Bone, ...], Damage | None]:
+        """The bones, each with how likely it is broken, and the same of the film: by the judge, and the detector too.
+
+        Args:
+            radiograph: the film.
+            bones: of this film, as `bones` gives them.
+            found: the detector's boxes, down to `bone_judge.LEAST_DETECTED`; None: it is run for them.
+
+        Returns:
+            The bones as they are, and None, where no judge is installed or there is no bone but metal.
+
+        Raises:
+            ModelMismatch: the file of judge or detector is no such model, or the judge's card is malformed.
+        """
+        if self.judge is None:
+            return bones, None
+        seen = self.detections(radiograph, min_score=LEAST_DETECTED, best=True) if found is None else found
+        return judged(self.judge(), radiograph, bones, seen, self.detector().ref)
+
     def analyse(
         self, radiograph: Radiograph, *, min_score: float | None = None, read_ms: float = 0.0, bones: bool = False
     ) -> Findings:
@@ -163,7 +197,7 @@ class Pipeline:
             min_score: least raw score of a box that is reported; None: the doubt operating point. The decision
                 does not depend on it.
             read_ms: time that reading took, to be told in `timing_ms`.
-            bones: find single bones too, and tell for each fracture which one it lies on.
+            bones: find single bones too, tell for each fracture which one it lies on, and judge each bone by itself.
 
         Raises:
             ModelMismatch: a model that is needed is missing or of another task.
@@ -176,12 +210,14 @@ class Pipeline:
         single: tuple[Bone, ...] = ()
         detector: Session | None = None
         instances: Session | None = None
+        damage: Damage | None = None
         if bone.present:
             before = time.perf_counter()
             detector = self.detector()
             lowest = detector.card.cut("doubt")
             least = lowest if min_score is None else min(min_score, lowest)
-            detected = self.detections(radiograph, min_score=least, best=True)
+            asked = min(least, LEAST_DETECTED) if bones and self.judge else least
+            detected = self.detections(radiograph, min_score=asked, best=True)
             suspicion = suspicion_of(detected)
             graded_ones = graded(detected, detector.card)
             found = tuple(each for each in graded_ones if each.grade or each.score >= least)
@@ -193,6 +229,10 @@ class Pipeline:
             found = anchored(found, faint, height_px=radiograph.height_px, width_px=radiograph.width_px)
             found = demoted(found) if instances.card.outside_demotes else found
             timing["bones"] = _ms_since(before)
+            if self.judge:
+                before = time.perf_counter()
+                single, damage = self.damage(radiograph, single, found=detected)
+                timing["judge"] = _ms_since(before)
         timing["total"] = read_ms + _ms_since(started)
         shown = [fracture for fracture in found if min_score is None or fracture.score >= min_score]
         return Findings(
@@ -210,6 +250,8 @@ class Pipeline:
             suspicion=suspicion,
             bones=single if bones else None,
             instances=instances.ref if instances else None,
+            damage=damage,
+            judge=self.judge().ref if self.judge and damage else None,
         )
 
 

@@ -17,19 +17,33 @@ import numpy as np
 
 from osteon.errors import ConfigurationError, ModelMismatch
 from osteon.files import read
+from osteon.findings import Bone
 from osteon.geometry import iou
+from osteon.inference.bone_judge import damages
 from osteon.inference.bones import Said, bones
 from osteon.inference.card import Task
-from osteon.inference.pipeline import BONES_FILE, DETECTOR_FILE, DETECTOR_FLOAT_FILE, GATE_FILE, WEIGHTS
+from osteon.inference.pipeline import (
+    BONE_JUDGE_FILE,
+    BONES_FILE,
+    DETECTOR_FILE,
+    DETECTOR_FLOAT_FILE,
+    GATE_FILE,
+    WEIGHTS,
+)
 from osteon.inference.postprocess import bone_measures, detections
 from osteon.inference.session import Session
 from osteon.preprocess import Letterboxed, letterbox
+from osteon.radiograph import Radiograph
 
 EXPECTED_FILE = "expected.json"
 PICTURE_FILE = "known.png"
 FILES: Mapping[str, Task] = {GATE_FILE.name: "gate", DETECTOR_FILE.name: "detector"}
 """What every release has."""
-OPTIONAL_FILES: Mapping[str, Task] = {DETECTOR_FLOAT_FILE.name: "detector", BONES_FILE.name: "bones"}
+OPTIONAL_FILES: Mapping[str, Task] = {
+    DETECTOR_FLOAT_FILE.name: "detector",
+    BONES_FILE.name: "bones",
+    BONE_JUDGE_FILE.name: "bone-judge",
+}
 """Verified where the release lists it, listed where it is there."""
 SHARE_TOLERANCE = 0.02
 """Of scores, confidence, area and bone probability."""
@@ -39,6 +53,7 @@ LEAST_OVERLAP = 0.9
 """IoU that a box must have with the stored one."""
 LEAST_SCORE = 0.1
 _GRID = 8
+_STRIPS = 4
 
 
 @dataclass(frozen=True)
@@ -131,6 +146,8 @@ def _problems(path: Path, task: Task, expected: Mapping[str, Any], known: Any) -
 def _finds(path: Path, task: Task, known: Any) -> dict[str, Any]:
     """What a model says of the known picture, rounded, as JSON."""
     session = Session(path, task=task, threads=1)
+    if task == "bone-judge":
+        return _judge_finds(session, known)
     square = letterbox(known, side_px=session.card.side_px)
     return _LOOKS[task](session, square)
 
@@ -162,6 +179,18 @@ def _bones_finds(session: Session, square: Letterboxed) -> dict[str, Any]:
         }
         for label in dict.fromkeys(bone.label for bone in found)
     }
+
+
+def _judge_finds(session: Session, known: Any) -> dict[str, Any]:
+    """How damaged upright strips of the picture are, side by side; no other model's bones are asked for."""
+    height, width = known.shape
+    step = width // _STRIPS
+    strips = [
+        Bone("bone", 1.0, (x, 0.0, x + step, height), (x, 0), np.ones((height, step), np.bool_))
+        for x in range(0, step * _STRIPS, step)
+    ]
+    scores = damages(session, Radiograph(known, PICTURE_FILE, ""), strips)
+    return {"damage": [round(score, 4) for score in scores]}
 
 
 def _gate_differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
@@ -208,9 +237,19 @@ def _bones_differences(found: Mapping[str, Any], expected: Mapping[str, Any]) ->
     return problems
 
 
+def _judge_differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    gap = float(np.abs(np.subtract(found["damage"], expected["damage"])).max())
+    return [] if gap <= SHARE_TOLERANCE else [f"damage on the known picture differs by up to {gap:.3f}"]
+
+
 def _boxes(rows: list[list[float]]) -> Any:
     return np.array(rows, np.float32).reshape(-1, 4)
 
 
 _LOOKS = {"gate": _gate_finds, "detector": _detector_finds, "bones": _bones_finds}
-_COMPARISONS = {"gate": _gate_differences, "detector": _detector_differences, "bones": _bones_differences}
+_COMPARISONS = {
+    "gate": _gate_differences,
+    "detector": _detector_differences,
+    "bones": _bones_differences,
+    "bone-judge": _judge_differences,
+}

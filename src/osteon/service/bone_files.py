@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from osteon.anatomy import BONES, bone_name
 from osteon.errors import BonesNotFound
-from osteon.findings import Bone
+from osteon.findings import Bone, Damage
 from osteon.service.encodings import png
 from osteon.service.files import AnalysisFiles
 
@@ -102,6 +102,7 @@ def _annotation(record: Mapping[str, Any], *, image: int, category: int) -> dict
         "segmentation": record["segmentation"],
         "iscrowd": 0,
         "inside_xy_px": record["inside_xy_px"],
+        **({"damage": record["damage"]} if "damage" in record else {}),
     }
 
 
@@ -142,7 +143,8 @@ def _bone(record: Mapping[str, Any]) -> Bone:
     mask = np.zeros((height, width), np.uint8)
     cv2.fillPoly(mask, [part - (np.array((x, y), np.int32) << _SHIFT) for part in parts], 1, cv2.LINE_8, _SHIFT)
     x0, y0, x1, y1 = record["box_xyxy_px"]
-    return Bone(record["label"], record["score"], (x0, y0, x1, y1), (x, y), mask.astype(np.bool_))
+    damage = Damage(**record["damage"]) if record.get("damage") else None
+    return Bone(record["label"], record["score"], (x0, y0, x1, y1), (x, y), mask.astype(np.bool_), damage=damage)
 
 
 def _points(part: Sequence[float]) -> NDArray[np.int32]:

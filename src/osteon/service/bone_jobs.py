@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from osteon.findings import Bone, Findings, Fracture
+from osteon.findings import Bone, Damage, Findings, Fracture
 from osteon.inference.anchoring import anchored, demoted
 from osteon.inference.pipeline import decide
 from osteon.service import bone_files, pictures
 from osteon.service.bones import BonesClaims, BonesTask
 from osteon.service.decoders import DecodedPage
 from osteon.service.work import Work
+
+_STAGES = ("bones", "judge")
 
 
 class BonesJob(Work[BonesTask]):
@@ -39,22 +41,33 @@ class BonesJob(Work[BonesTask]):
         """The findings of a page and its bones; where the gate sees no bone, nobody looks for any."""
         findings = pictures.findings_from_json(before)
         if not findings.bone.present:
-            return replace(findings, bones=(), instances=None)
+            return replace(findings, bones=(), instances=None, damage=None, judge=None)
         started = time.perf_counter()
-        bones, faint = self._pipeline.bones_and_faint(page.radiograph())
+        radiograph = page.radiograph()
+        bones, faint = self._pipeline.bones_and_faint(radiograph)
         model = self._pipeline.bones_session()
         fractures = placed(findings, faint, demotes=model.card.outside_demotes)
-        ms = (time.perf_counter() - started) * 1000
-        self._metrics.staged("bones", ms)
-        earlier = {stage: spent for stage, spent in findings.timing_ms.items() if stage != "bones"}
-        total = earlier.get("total", 0.0) - findings.timing_ms.get("bones", 0.0) + ms
+        spent = {"bones": _ms_since(started)}
+        damage: Damage | None = None
+        if judge := self._pipeline.judge:
+            started = time.perf_counter()
+            bones, damage = self._pipeline.damage(radiograph, bones)
+            spent["judge"] = _ms_since(started)
+        for stage, ms in spent.items():
+            self._metrics.staged(stage, ms)
+        timing = findings.timing_ms
+        earlier = {stage: ms for stage, ms in timing.items() if stage not in _STAGES}
+        before_ms = sum(timing.get(stage, 0.0) for stage in _STAGES)
+        total = earlier.get("total", 0.0) - before_ms + sum(spent.values())
         return replace(
             findings,
             fractures=fractures,
             decision=decide(fractures),
             bones=bones,
             instances=model.ref,
-            timing_ms=earlier | {"bones": ms, "total": total},
+            timing_ms=earlier | spent | {"total": total},
+            damage=damage,
+            judge=judge().ref if judge and damage else None,
         )
 
 
@@ -71,3 +84,7 @@ def placed(findings: Findings, bones: tuple[Bone, ...], *, demotes: bool) -> tup
         replace(lower, grade=lower.grade or fracture.grade)
         for fracture, lower in zip(found, demoted(found), strict=True)
     )
+
+
+def _ms_since(started: float) -> float:
+    return (time.perf_counter() - started) * 1000

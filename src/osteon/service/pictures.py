@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from osteon.errors import AnalysisNotFound
 from osteon.files import overlay
-from osteon.findings import Anchor, Bone, BoneEvidence, Findings, Fracture, ModelRef, Suspicion
+from osteon.findings import Anchor, Bone, BoneEvidence, Damage, Findings, Fracture, ModelRef, Suspicion
 from osteon.radiograph import Radiograph
 from osteon.service import bone_files
 from osteon.service.decoders import DecodedFile, DecodedPage
@@ -106,6 +106,8 @@ def findings_from_json(
         suspicion=Suspicion(**value["suspicion"]) if value.get("suspicion") else None,
         bones=bones,
         instances=ModelRef(**models["bones"]) if models.get("bones") else None,
+        damage=Damage(**value["damage"]) if value.get("damage") else None,
+        judge=ModelRef(**models["bone_judge"]) if models.get("bone_judge") else None,
     )
 
 

@@ -217,11 +217,12 @@ class _Writer:
 
     def _meaning(self, findings: Mapping[str, Any]) -> str:
         """What the decision means, and the probability of a fracture on the film where it is told."""
-        text = self.words[f"meaning.{findings['decision']}"]
-        told = (findings.get("suspicion") or {}).get("probability")
-        if told is None:
-            return text
-        return f"{text} {self.words['suspicion'].format(probability=self._percent(told))}"
+        said = [self.words[f"meaning.{findings['decision']}"]]
+        for name in ("suspicion", "damage"):
+            told = (findings.get(name) or {}).get("probability")
+            if told is not None:
+                said.append(self.words[name].format(probability=self._percent(told)))
+        return " ".join(said)
 
     def _bones(self, bones: Sequence[Mapping[str, Any]]) -> str:
         """Their names, each with its number where there are several: "radius, ulna, phalanx (14)"."""

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from pydantic_settings.exceptions import SettingsError
 
 from osteon.errors import ConfigurationError
-from osteon.inference.pipeline import BONES_FILE, DETECTOR_FILE, GATE_FILE
+from osteon.inference.pipeline import BONE_JUDGE_FILE, BONES_FILE, DETECTOR_FILE, GATE_FILE
 from osteon.limits import Limits
 
 PREFIX = "OSTEON_"
@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     bones: Path = Field(
         BONES_FILE, description="model file of single bones; where there is none, nobody is shown bones"
     )
+    bone_judge: Path = Field(
+        BONE_JUDGE_FILE, description="model file that judges single bones; where there is none, no bone is judged"
+    )
 
     def __init__(self, **given: Any) -> None:
         """The defaults and what is given.
@@ -118,7 +121,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise _refused(error) from None
 
-    @field_validator("data_dir", "gate", "detector", "bones")
+    @field_validator("data_dir", "gate", "detector", "bones", "bone_judge")
     @classmethod
     def _at_home(cls, path: Path) -> Path:
         return path.expanduser()
@@ -203,7 +206,7 @@ def table() -> str:
 
 
 def _default(name: str, value: object) -> str:
-    if name in ("gate", "detector", "bones"):
+    if name in ("gate", "detector", "bones", "bone_judge"):
         return "the released model"
     if value is None or value == "":
         return ""

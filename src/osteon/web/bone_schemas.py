@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from osteon.service.bones import BonesTask
 from osteon.service.store import Status
-from osteon.web.schemas import ErrorOut, TextOut
+from osteon.web.schemas import DamageOut, ErrorOut, TextOut
 
 
 class BonePageOut(BaseModel):
@@ -41,6 +41,7 @@ class BoneAnnotationOut(BaseModel):
     segmentation: list[list[float]] = Field(description="outlines of its parts: x, y, x, y, ... in pixels")
     iscrowd: int = 0
     inside_xy_px: tuple[float, float] = Field(description="a point deep within it, where its name may stand")
+    damage: DamageOut | None = Field(None, description="there where bones are judged; never of metal")
 
 
 class BonesOut(BaseModel):

@@ -46,6 +46,15 @@ class FractureOut(BaseModel):
     text: TextOut | None = Field(None, description="the finding in words")
 
 
+class DamageOut(BaseModel):
+    """How likely a bone is broken, or any bone of a picture, where each bone was judged by itself."""
+
+    score: float = Field(description="the judge's own; of a picture that of its most damaged bone")
+    probability: float | None = Field(
+        description="of a fracture, by judge and detector together; null where these two were not joined"
+    )
+
+
 class SingleBoneOut(BaseModel):
     """A bone (or implant); its outline stands in `GET .../bones`."""
 
@@ -53,6 +62,7 @@ class SingleBoneOut(BaseModel):
     score: float
     box_xyxy_px: tuple[float, float, float, float]
     area_px: int
+    damage: DamageOut | None = Field(None, description="there where bones are judged; never of metal")
 
 
 class SuspicionOut(BaseModel):
@@ -76,6 +86,7 @@ class ModelsOut(BaseModel):
     gate: ModelOut
     detector: ModelOut | None
     bones: ModelOut | None = Field(None, description="there once bones are found")
+    bone_judge: ModelOut | None = Field(None, description="there once bones are found and judged")
 
 
 class FindingsOut(BaseModel):
@@ -94,6 +105,11 @@ class FindingsOut(BaseModel):
     models: ModelsOut
     timing_ms: dict[str, float]
     bones: list[SingleBoneOut] = Field([], description="there once bones are found, the surest first")
+    damage: DamageOut | None = Field(
+        None,
+        description="a second opinion on the whole picture, once bones are found: by each bone judged by itself and the"
+        " detector; the decision stays the detector's",
+    )
 
 
 class ErrorOut(BaseModel):
