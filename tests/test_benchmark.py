@@ -76,10 +76,10 @@ def test_single_bones_are_measured_and_told(tmp_path: Path, monkeypatch: pytest.
     task = {"pipeline": "osteon", "paths": [str(film)], "repeat": 2, "threads": 1, "bones": str(bones)}
     answer = measuring._measure_osteon({**task, "models": [str(files.gate), str(files.detector)]})
     (row,) = answer["images"]
-    assert row["ms"].keys() >= {"gate", "detect", "bones", "total"}
+    assert row["ms"].keys() >= {"gate", "detect", "bones", "judge", "total"}
     assert len(row["ms"]["bones"]) == 2
     text = markdown(_report(bones=(measuring._timed("bones", 1, row),)))
-    assert "## Single bones, milliseconds" in text and "film.png" in text
+    assert "## Single bones, milliseconds" in text and "film.png" in text and "each judged" in text
     assert "Single bones" not in markdown(_report())
 
 

@@ -79,7 +79,7 @@ class Report:
         peak_mib: peak memory of each process, by pipeline and threads, e.g. "osteon, 2 threads".
         rejection: a photograph: milliseconds, and whether the detector was loaded (it must not be).
         startup: `osteon predict` on one file, from process start to JSON: seconds and peak memory.
-        bones: the model of single bones where it is measured: its stage `bones` alone.
+        bones: the model of single bones where it is measured: its stage `bones`, and `judge`, of these bones.
         skipped: why the baseline was not measured, or "".
     """
 

@@ -44,6 +44,7 @@ class TestSettings:
             "gate": "/tmp/g.onnx",
             "detector": "/tmp/d.onnx",
             "bones": "/tmp/b.onnx",
+            "bone_judge": "/tmp/j.onnx",
         }
         texts = {
             "first_key": "k" * 32,

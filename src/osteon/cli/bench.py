@@ -105,10 +105,10 @@ def _stages(report: "Report") -> str:
 def _bones(report: "Report") -> str:
     rows = []
     for timed in report.bones:
-        spread = timed.ms["bones"]
-        cell = f"{spread.median:.0f} ({spread.p10:.0f} to {spread.p90:.0f})"
-        rows.append((str(timed.threads), timed.image, cell))
-    return _table(("threads", "image", "single bones"), rows)
+        spreads = [timed.ms.get(stage) for stage in ("bones", "judge")]
+        cells = [f"{s.median:.0f} ({s.p10:.0f} to {s.p90:.0f})" if s else "" for s in spreads]
+        rows.append((str(timed.threads), timed.image, *cells))
+    return _table(("threads", "image", "single bones", "each judged"), rows)
 
 
 def _also(report: "Report") -> str:

@@ -5,14 +5,14 @@ Single bones are a third model, run only for who asks for them; a fourth judges 
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from osteon.errors import ModelMismatch
-from osteon.findings import GRADES, Bone, BoneEvidence, Damage, Decision, Findings, Fracture, Suspicion
+from osteon.findings import GRADES, Bone, BoneEvidence, Damage, Decision, Findings, Fracture, ModelRef, Suspicion
 from osteon.inference.anchoring import FAINT_SCORE, anchored, demoted
 from osteon.inference.bone_judge import LEAST_DETECTED, judged
 from osteon.inference.bones import Cuts, Said
@@ -55,6 +55,18 @@ class Lazy:
                 if self._session is None:
                     self._session = self._load()
         return self._session
+
+
+@dataclass(frozen=True)
+class _OnBones:
+    """What single bones add to the findings; see `Findings`."""
+
+    fractures: tuple[Fracture, ...] = ()
+    bones: tuple[Bone, ...] = ()
+    instances: ModelRef | None = None
+    damage: Damage | None = None
+    judge: ModelRef | None = None
+    timing_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -207,10 +219,8 @@ class Pipeline:
         timing = {"read": read_ms, "gate": _ms_since(started)}
         found: tuple[Fracture, ...] = ()
         suspicion: Suspicion | None = None
-        single: tuple[Bone, ...] = ()
+        on_bones = _OnBones()
         detector: Session | None = None
-        instances: Session | None = None
-        damage: Damage | None = None
         if bone.present:
             before = time.perf_counter()
             detector = self.detector()
@@ -222,17 +232,10 @@ class Pipeline:
             graded_ones = graded(detected, detector.card)
             found = tuple(each for each in graded_ones if each.grade or each.score >= least)
             timing["detect"] = _ms_since(before)
-        if bone.present and bones:
-            before = time.perf_counter()
-            instances = self.bones_session()
-            single, faint = self.bones_and_faint(radiograph)
-            found = anchored(found, faint, height_px=radiograph.height_px, width_px=radiograph.width_px)
-            found = demoted(found) if instances.card.outside_demotes else found
-            timing["bones"] = _ms_since(before)
-            if self.judge:
-                before = time.perf_counter()
-                single, damage = self.damage(radiograph, single, found=detected)
-                timing["judge"] = _ms_since(before)
+            if bones:
+                on_bones = self._on_bones(radiograph, found, detected)
+                found = on_bones.fractures
+                timing |= on_bones.timing_ms
         timing["total"] = read_ms + _ms_since(started)
         shown = [fracture for fracture in found if min_score is None or fracture.score >= min_score]
         return Findings(
@@ -248,11 +251,27 @@ class Pipeline:
             timing_ms=timing,
             candidates=tuple(fracture for fracture in shown if not fracture.grade),
             suspicion=suspicion,
-            bones=single if bones else None,
-            instances=instances.ref if instances else None,
-            damage=damage,
-            judge=self.judge().ref if self.judge and damage else None,
+            bones=on_bones.bones if bones else None,
+            instances=on_bones.instances,
+            damage=on_bones.damage,
+            judge=on_bones.judge,
         )
+
+    def _on_bones(self, radiograph: Radiograph, found: tuple[Fracture, ...], detected: Detections) -> "_OnBones":
+        """The fractures with their bones; each bone judged where a judge is installed."""
+        before = time.perf_counter()
+        instances = self.bones_session()
+        single, faint = self.bones_and_faint(radiograph)
+        placed = anchored(found, faint, height_px=radiograph.height_px, width_px=radiograph.width_px)
+        placed = demoted(placed) if instances.card.outside_demotes else placed
+        timing = {"bones": _ms_since(before)}
+        damage: Damage | None = None
+        if self.judge:
+            before = time.perf_counter()
+            single, damage = self.damage(radiograph, single, found=detected)
+            timing["judge"] = _ms_since(before)
+        judge = self.judge().ref if self.judge and damage else None
+        return _OnBones(placed, single, instances.ref, damage, judge, timing)
 
 
 def graded(found: Detections, card: Card) -> tuple[Fracture, ...]:
