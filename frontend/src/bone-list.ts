@@ -3,7 +3,7 @@
 import { announce } from "./announce";
 import { byId, element, icon } from "./element";
 import { layers } from "./layers";
-import { bonesOn, type ShownBone, told } from "./outlines";
+import { bonesOn, broken, type ShownBone, told } from "./outlines";
 import type { Problem } from "./server";
 import { skeleton } from "./skeleton";
 import { stage } from "./stage";
@@ -70,6 +70,7 @@ function line(bone: ShownBone, index: number): HTMLElement {
     swatch,
     element("span", {}, bone.name),
     element("span", { className: "figures" }, decimal(bone.score)),
+    broken(bone) ? element("span", { className: "figures broken" }, broken(bone)) : null,
   );
   const light = (on: boolean) => () => stage.active.outlines.show(on ? index : -1);
   for (const [kind, on] of [["pointerenter", true], ["pointerleave", false], ["focus", true], ["blur", false]] as const) {

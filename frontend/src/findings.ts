@@ -237,8 +237,8 @@ const fact = (key: Key, text: string): HTMLElement => element("div", {}, element
 const bone = ({ area_fraction: area, confidence }: Bone): HTMLElement =>
   fact("bone", word("bone.value", { area: percent(area), confidence: decimal(confidence) }));
 
-function time({ total = 0, gate = 0, detect, bones }: Record<string, number>): string {
-  const values = { total: decimal(total, 0), gate: decimal(gate, 0), detect: decimal(detect ?? 0, 0), bones: decimal(bones ?? 0, 0) };
+function time({ total = 0, gate = 0, detect, bones, judge = 0 }: Record<string, number>): string {
+  const values = { total: decimal(total, 0), gate: decimal(gate, 0), detect: decimal(detect ?? 0, 0), bones: decimal((bones ?? 0) + judge, 0) };
   return word(detect === undefined ? "time.gate" : bones === undefined ? "time.value" : "time.bones", values);
 }
 

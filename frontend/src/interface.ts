@@ -91,6 +91,7 @@ export interface BoneShape {
   area: number;
   segmentation: number[][]; // x, y, x, y, ... of each part
   inside_xy_px: [number, number];
+  damage?: { score: number; probability: number | null } | null; // how likely it is broken
 }
 
 export interface Bones {

@@ -4,7 +4,7 @@ import { element } from "./element";
 import type { Film, Point, Rectangle } from "./film";
 import type { Bones, BoneShape } from "./interface";
 import { Signal } from "./signal";
-import { currentLanguage, decimal, word } from "./words";
+import { currentLanguage, decimal, percent, word } from "./words";
 
 const SPACE = "http://www.w3.org/2000/svg";
 const LABEL_PX = { height: 20, gap: 2 };
@@ -24,7 +24,16 @@ export function bonesOn(bones: Bones, page: number): ShownBone[] {
   });
 }
 
-export const told = ({ name, score }: ShownBone): string => word("bones.one", { name, score: decimal(score) });
+const LEAST_SHOWN = 0.05;
+
+export const told = (bone: ShownBone): string =>
+  [word("bones.one", { name: bone.name, score: decimal(bone.score) }), broken(bone)].filter(Boolean).join(", ");
+
+// How likely it is broken, in words; "" where that is unlikely, or nobody has judged it.
+export function broken({ damage }: ShownBone): string {
+  const probability = damage?.probability ?? 0;
+  return probability < LEAST_SHOWN ? "" : word("bones.broken", { probability: percent(probability) });
+}
 
 export class Outlines {
   readonly element = element("div", { className: "outlines" });
