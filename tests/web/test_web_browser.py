@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from serving import Running, photograph, png, radiograph, running
+from serving import JUDGE, Running, photograph, png, radiograph, running
 
+import bone_judges
 import builders
 import models
 from osteon.service.settings import Settings
@@ -74,6 +75,7 @@ def browser() -> Iterator[Any]:
 def kept(tmp_path_factory: pytest.TempPathFactory, model_files: models.ModelFiles) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("page")
     found = {"gate": model_files.gate, "detector": model_files.detector, "bones": models.bones_file(folder)}
+    found["bone_judge"] = bone_judges.write_judge(folder / JUDGE, bone_judges.joined())
     settings = Settings(data_dir=folder, **found, decoders=1)
     with running(settings) as server:
         yield server
@@ -470,7 +472,10 @@ class TestViewer:
         expect(page.locator("#pane-1 .outlines span.lit")).to_have_text(re.compile(r"carpal bones · 0\.\d\d"))
         page.click("[data-language=ru]")
         expect(names.first).to_have_text(re.compile("лучевая кость"))
-        assert page.locator("#bones-list button").first.get_attribute("aria-label") == "лучевая кость, оценка 1,00"
+        label = page.locator("#bones-list button").first.get_attribute("aria-label")
+        assert re.fullmatch(r"лучевая кость, оценка 1,00, перелом: \d+\s%", label)
+        expect(page.locator("#bones-list .broken").first).to_have_text(re.compile(r"перелом: \d+\s%"))
+        expect(page.locator(".suspicion")).to_have_text(re.compile(r"оценки каждой кости отдельно: [\d,]+\s%"))
         assert seen.faults() == []
         page.click("#toggle-bones")
         assert not page.is_visible("#bones") and not names.first.is_visible()
