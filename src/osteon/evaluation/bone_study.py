@@ -122,8 +122,9 @@ def plot(study: Figures, histories: Mapping[str, Sequence[Figures]], path: Path)
 
     figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(18, 5.5), layout="constrained")
     rows = study["rows"]
+    palette = mpl.colormaps["tab10" if len(rows) <= 10 else "tab20"]
     for number_, row in enumerate(rows):
-        colour, history = f"C{number_ % 10}", histories.get(row["name"], ())
+        colour, history = palette(number_ % palette.N), histories.get(row["name"], ())
         if history:
             losses = [(point["epoch"], training_loss(point)) for point in history]
             left.plot(*zip(*losses, strict=True), color=colour, label=row["label"])
