@@ -58,11 +58,20 @@ class Lazy:
 
 
 @dataclass(frozen=True)
-class _OnBones:
-    """What single bones add to the findings; see `Findings`."""
+class SingleBones:
+    """The bones of a radiograph, each judged where a judge is installed; see `Findings`.
 
-    fractures: tuple[Fracture, ...] = ()
+    Attributes:
+        bones: those that are shown.
+        faint: these and the faint ones that only `anchored` makes use of.
+        instances: the model that found them; None: nobody looked.
+        damage: the second opinion on the radiograph.
+        judge: the model that gave it.
+        timing_ms: `bones`, and `judge` where there is one.
+    """
+
     bones: tuple[Bone, ...] = ()
+    faint: tuple[Bone, ...] = ()
     instances: ModelRef | None = None
     damage: Damage | None = None
     judge: ModelRef | None = None
@@ -200,6 +209,28 @@ class Pipeline:
         seen = self.detections(radiograph, min_score=LEAST_DETECTED, best=True) if found is None else found
         return judged(self.judge(), radiograph, bones, seen, self.detector().ref)
 
+    def single_bones(self, radiograph: Radiograph, *, found: Detections | None = None) -> SingleBones:
+        """The bones found, and judged where a judge is installed.
+
+        Args:
+            radiograph: one that shows bone.
+            found: see `damage`.
+
+        Raises:
+            ModelMismatch: no model of single bones is installed, or a file is no such model.
+        """
+        before = time.perf_counter()
+        instances = self.bones_session()
+        bones, faint = self.bones_and_faint(radiograph)
+        timing = {"bones": _ms_since(before)}
+        damage: Damage | None = None
+        if self.judge:
+            before = time.perf_counter()
+            bones, damage = self.damage(radiograph, bones, found=found)
+            timing["judge"] = _ms_since(before)
+        judge = self.judge().ref if self.judge and damage else None
+        return SingleBones(bones, faint, instances.ref, damage, judge, timing)
+
     def analyse(
         self, radiograph: Radiograph, *, min_score: float | None = None, read_ms: float = 0.0, bones: bool = False
     ) -> Findings:
@@ -219,7 +250,7 @@ class Pipeline:
         timing = {"read": read_ms, "gate": _ms_since(started)}
         found: tuple[Fracture, ...] = ()
         suspicion: Suspicion | None = None
-        on_bones = _OnBones()
+        single = SingleBones()
         detector: Session | None = None
         if bone.present:
             before = time.perf_counter()
@@ -233,9 +264,10 @@ class Pipeline:
             found = tuple(each for each in graded_ones if each.grade or each.score >= least)
             timing["detect"] = _ms_since(before)
             if bones:
-                on_bones = self._on_bones(radiograph, found, detected)
-                found = on_bones.fractures
-                timing |= on_bones.timing_ms
+                single = self.single_bones(radiograph, found=detected)
+                found = anchored(found, single.faint, height_px=radiograph.height_px, width_px=radiograph.width_px)
+                found = demoted(found) if self.bones_session().card.outside_demotes else found
+                timing |= single.timing_ms
         timing["total"] = read_ms + _ms_since(started)
         shown = [fracture for fracture in found if min_score is None or fracture.score >= min_score]
         return Findings(
@@ -251,27 +283,11 @@ class Pipeline:
             timing_ms=timing,
             candidates=tuple(fracture for fracture in shown if not fracture.grade),
             suspicion=suspicion,
-            bones=on_bones.bones if bones else None,
-            instances=on_bones.instances,
-            damage=on_bones.damage,
-            judge=on_bones.judge,
+            bones=single.bones if bones else None,
+            instances=single.instances,
+            damage=single.damage,
+            judge=single.judge,
         )
-
-    def _on_bones(self, radiograph: Radiograph, found: tuple[Fracture, ...], detected: Detections) -> "_OnBones":
-        """The fractures with their bones; each bone judged where a judge is installed."""
-        before = time.perf_counter()
-        instances = self.bones_session()
-        single, faint = self.bones_and_faint(radiograph)
-        placed = anchored(found, faint, height_px=radiograph.height_px, width_px=radiograph.width_px)
-        placed = demoted(placed) if instances.card.outside_demotes else placed
-        timing = {"bones": _ms_since(before)}
-        damage: Damage | None = None
-        if self.judge:
-            before = time.perf_counter()
-            single, damage = self.damage(radiograph, single, found=detected)
-            timing["judge"] = _ms_since(before)
-        judge = self.judge().ref if self.judge and damage else None
-        return _OnBones(placed, single, instances.ref, damage, judge, timing)
 
 
 def graded(found: Detections, card: Card) -> tuple[Fracture, ...]:

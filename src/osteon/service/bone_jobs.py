@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from osteon.findings import Bone, Damage, Findings, Fracture
+from osteon.findings import Bone, Findings, Fracture
 from osteon.inference.anchoring import anchored, demoted
 from osteon.inference.pipeline import decide
 from osteon.service import bone_files, pictures
@@ -42,32 +42,22 @@ class BonesJob(Work[BonesTask]):
         findings = pictures.findings_from_json(before)
         if not findings.bone.present:
             return replace(findings, bones=(), instances=None, damage=None, judge=None)
-        started = time.perf_counter()
-        radiograph = page.radiograph()
-        bones, faint = self._pipeline.bones_and_faint(radiograph)
-        model = self._pipeline.bones_session()
-        fractures = placed(findings, faint, demotes=model.card.outside_demotes)
-        spent = {"bones": _ms_since(started)}
-        damage: Damage | None = None
-        if judge := self._pipeline.judge:
-            started = time.perf_counter()
-            bones, damage = self._pipeline.damage(radiograph, bones)
-            spent["judge"] = _ms_since(started)
-        for stage, ms in spent.items():
+        found = self._pipeline.single_bones(page.radiograph())
+        fractures = placed(findings, found.faint, demotes=self._pipeline.bones_session().card.outside_demotes)
+        for stage, ms in found.timing_ms.items():
             self._metrics.staged(stage, ms)
-        timing = findings.timing_ms
-        earlier = {stage: ms for stage, ms in timing.items() if stage not in _STAGES}
-        before_ms = sum(timing.get(stage, 0.0) for stage in _STAGES)
-        total = earlier.get("total", 0.0) - before_ms + sum(spent.values())
+        earlier = {stage: ms for stage, ms in findings.timing_ms.items() if stage not in _STAGES}
+        known = sum(ms for stage, ms in findings.timing_ms.items() if stage in _STAGES)
+        total = earlier.get("total", 0.0) - known + sum(found.timing_ms.values())
         return replace(
             findings,
             fractures=fractures,
             decision=decide(fractures),
-            bones=bones,
-            instances=model.ref,
-            timing_ms=earlier | spent | {"total": total},
-            damage=damage,
-            judge=judge().ref if judge and damage else None,
+            bones=found.bones,
+            instances=found.instances,
+            timing_ms={**earlier, **found.timing_ms, "total": total},
+            damage=found.damage,
+            judge=found.judge,
         )
 
 
@@ -84,7 +74,3 @@ def placed(findings: Findings, bones: tuple[Bone, ...], *, demotes: bool) -> tup
         replace(lower, grade=lower.grade or fracture.grade)
         for fracture, lower in zip(found, demoted(found), strict=True)
     )
-
-
-def _ms_since(started: float) -> float:
-    return (time.perf_counter() - started) * 1000
